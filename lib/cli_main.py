@@ -257,11 +257,23 @@ def _run(arguments: Mapping[str, Any]) -> int:
 
     raise_descriptor_limit()
     notifier = service_notify.take(os.environ)
+    every = _every(arguments["-R"])
     try:
-        Service(settings, reading.settings, _every(arguments["-R"]), notifier, reading).run()
+        if settings.workers == 1 or not _run_workers(settings, reading.settings, every, notifier):
+            Service(settings, reading.settings, every, notifier, reading).run()
     finally:
         log_setup.finish()
     return 0
+
+
+def _run_workers(settings: Settings, reread: Any, every: float, notifier: Any) -> bool:
+    """Serve with several workers; False where `auto` comes to one only, and nothing was begun."""
+    from lib import worker_service  # nothing of workers is loaded where nobody asks for them
+
+    count = worker_service.count(settings)
+    if count > 1:
+        worker_service.WorkerService(settings, count, reread, every, notifier).run()
+    return count > 1
 
 
 def _every(text: str | None) -> float:

@@ -185,6 +185,7 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     for hub in reply["hubs"]:
         many = counted(hub["sessions"], "session")
         found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
+    found += _workers(reply, on)
     for row in reply.get("entrypoints", ()):
         known = f"sd {row['sd']} knows {number(row['registered'])} of {counted(row['sessions'], 'session')}"
         found.append(f"entrypoint of {row['service']} at {row['address']}: {known}")
@@ -251,6 +252,21 @@ def _status(reply: Reply, on: Paper) -> list[str]:
     ]
     rest = [*mistaken, *_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
+
+
+def _workers(reply: Reply, on: Paper) -> list[str]:
+    """The processes that have the sessions, where they are others than the one that replies."""
+    rows = reply.get("workers", ())
+    if not rows:
+        return []
+    each = [f"{row['worker']} (pid {row['pid']}) {number(row['connections'])}" for row in rows]
+    died = (
+        f"; {counted(reply['worker_deaths'], 'time')} one has ended by itself"
+        if reply["worker_deaths"]
+        else ""
+    )
+    text = f"{counted(len(rows), 'worker')}, connections of each: {', '.join(each)}{died}"
+    return on.wrapped(text, "")
 
 
 def _cluster(row: Reply) -> list[str]:

@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from lib import cluster_frames, packet_offload
 from lib.bounded_dict import BoundedDict
-from lib.cluster_claims import Claims
 from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
-from lib.cluster_registry import MAX_HUBS, Registry
+from lib.cluster_registry import MAX_HUBS
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
@@ -55,6 +55,39 @@ _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
 
 Send = Callable[[str, Attachment, Sequence[Buffer]], None]
 """Sends a run of whole frames of an attachment to a hub (cluster_links.Links.send)."""
+
+
+class OtherHub(Protocol):
+    """Another hub, or another worker of this machine."""
+
+    name: str
+    claims: dict[Place, int]
+    """Its hosts -> since when, in milliseconds since 1970."""
+
+
+H = TypeVar("H", bound=OtherHub)
+
+
+class Registry(Protocol[H]):
+    """Who knows where hosts are (cluster_registry, worker_registry)."""
+
+    hubs: dict[str, H]
+
+    def where(self, place: Place) -> list[H]:
+        """The hubs that have a host: the one whose session is newest first."""
+
+    def instance(self, hub: H, place: Place) -> bytes:
+        """The instance of the client that a hub has as a host; empty where it is not known."""
+
+
+class Claims(Protocol):
+    """The list of the hosts that are here (cluster_claims, worker_registry)."""
+
+    def join(self, place: Place, since: int, instance: bytes) -> None:
+        """A host has a session here, or has said its instance."""
+
+    def leave(self, place: Place) -> None:
+        """A host has no session here any more."""
 
 
 class _Way:
@@ -137,7 +170,7 @@ class Hosts:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Registry[Any],
         claims: Claims,
         domain: Domain,
         owner: Owner,
@@ -156,6 +189,8 @@ class Hosts:
         self.sessions = 0
         """How many sessions are here."""
         self.send: Send = lambda hub, attachment, buffers: None
+        self.replaces: Callable[[Attachment], bool] = lambda session: False
+        """Whether a newer session of its host name at another hub ends a session here, whoever's it is."""
         self._claims, self._owner, self._touch, self._grants = claims, owner, touch, grants
         self._clock: float | None = None
         """Our clock minus the steady one, in seconds, as hosts were told by it last."""
@@ -252,14 +287,16 @@ class Hosts:
             for session in namespace.sessions_of(host):
                 for hub in hubs:
                     if session.instance and self.registry.instance(hub, place) == session.instance:
-                        self._replaced(session, place, hub.name)
+                        self._replaced(session, place, hub.name, "client")
+                    elif self.replaces(session):
+                        self._replaced(session, place, hub.name, "host name")
         for namespace in outdated:
             namespace.outdate()
 
-    def _replaced(self, session: Attachment, place: Place, hub: str) -> None:
-        """End a session here whose client has a newer one at another hub."""
+    def _replaced(self, session: Attachment, place: Place, hub: str, what: str) -> None:
+        """End a session here whose client, or another one of its name, has a newer one at another hub."""
         if self.registry.hubs[hub].claims[place] > _since(session):
-            session.sender.close(f"replaced by a new session of the same client at hub {hub}")
+            session.sender.close(f"replaced by a new session of the same {what} at hub {hub}")
 
     def receiver(self, hub: str) -> Receiver:
         """What takes the frames that come by a link with a hub."""

@@ -17,6 +17,7 @@ from lib.counters import Traffic
 if TYPE_CHECKING:
     from lib.cluster_entrypoint import Entrypoint
     from lib.cluster_live import Cluster
+    from lib.worker_links import WorkerLinks
 
 
 class Counted(NamedTuple):
@@ -39,6 +40,9 @@ def counted() -> Iterator[Counted]:
     for cluster in clusters():
         for name, traffic in list(cluster.hosts.traffic.items()):
             yield Counted(cluster.owner.settings.name, name, name, traffic)
+    for links in workers():
+        for name, traffic in list(links.hosts.traffic.items()):
+            yield Counted(links.owner.settings.name, name, name, traffic)
 
 
 def entrypoints() -> list[Entrypoint]:
@@ -51,3 +55,9 @@ def clusters() -> list[Cluster]:
     """The one that this process has joined and not left yet, or none."""
     module = sys.modules.get("lib.cluster_live")
     return service_supervisor.running(module.Cluster) if module is not None else []
+
+
+def workers() -> list[WorkerLinks]:
+    """The links of this process with other workers of the same hubs; none where it is no worker."""
+    module = sys.modules.get("lib.worker_links")
+    return service_supervisor.running(module.WorkerLinks) if module is not None else []

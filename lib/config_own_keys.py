@@ -24,6 +24,14 @@ KEYS = (
         "So much memory keeps the last packets, for `tunrouter capture --recorder`.",
     ),
     OwnKey(
+        "top level", "workers", "number, 1 to 64; or `auto`", "`1`",
+        "workers: 2",
+        (
+            "So many processes have the sessions of the hubs, on as many processors; `auto` is one for each. "
+            "The main process accepts connections and gives each to the worker that has fewest."
+        ),
+    ),
+    OwnKey(
         "top level", "tests", "list of policy tests", "none",
         "tests: [{from: host-1, to: 10.2.0.9, port: tcp/22, expect: deny}]",
         (

@@ -216,6 +216,7 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
         cluster=cluster_settings(config, hubs, told, found),
+        workers=_workers(config, hubs, clients, found),
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
     )
@@ -257,6 +258,19 @@ def _api(config: Config, authers: Mapping[str, AutherSettings], found: Findings)
     from lib.config_api import api_settings  # nothing of the web API is loaded where it is not asked for
 
     return api_settings(config.api, config.tls, authers, found)
+
+
+def _workers(
+    config: Config,
+    hubs: Sequence[tuple[Service, HubSettings]],
+    clients: Sequence[tuple[Service, ClientSettings]],
+    found: Findings,
+) -> int:
+    if not config.workers:
+        return 1
+    from lib.config_workers import worker_count  # as in _api
+
+    return worker_count(config, hubs, clients, found)
 
 
 def _role(service: Service, found: Findings) -> str:

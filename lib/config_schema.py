@@ -382,7 +382,7 @@ class Config(Section):
     notify: list[Notify] = []
     namespaces: list[NamedNamespace] = []
     cluster: Cluster | None = None
-
+    workers: str = ""
     problems: list[Problem] = []
     """Errors; with any of them the configuration is not used, although the rest of it was read."""
     warnings: list[Problem] = []

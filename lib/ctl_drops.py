@@ -7,11 +7,13 @@ Knows: the fields of the reply (PROTOCOL.md, the control socket). Refuses to kno
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lib import cluster_running, ctl_filter, namespace_titles
 from lib.counters import Traffic
+from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
 from lib.namespace import Lost
 from lib.namespace_domain import Domain
@@ -29,6 +31,14 @@ ENDED = "(ended)"
 """Host name of the row that sums up all sessions that have ended."""
 
 Row = dict[str, object]
+
+
+class Refusing(Protocol):
+    """What turns clients away."""
+
+    refused: Counter[Refusal]
+    turned_away: dict[Refusal, tuple[float, str, str]]
+    """The last one for each reason: (when, its address:port, why)."""
 
 
 def drops(
@@ -66,7 +76,7 @@ def drops(
             for where, lost in list(namespace.lost.items())[-MAX_LOST:]:
                 yield _late(name, where, lost, now)
 
-    refusals = [row for name, hub in hubs.items() if not wanted for row in _refusals(name, hub, now)]
+    refusals = [row for name, hub in hubs.items() if not wanted for row in refusals_of(name, hub, now)]
     return {"drops": rows(), "destinations": destinations(), "refusals": refusals}
 
 
@@ -112,7 +122,8 @@ def _late(namespace: Row, destination: bytes, lost: Lost, now: float) -> Row:
     }
 
 
-def _refusals(service: str, hub: Hub, now: float) -> Iterator[Row]:
+def refusals_of(service: str, hub: Refusing, now: float) -> Iterator[Row]:
+    """The clients that a service has turned away, by reason."""
     for refusal, count in hub.refused.items():
         at, peer, why = hub.turned_away[refusal]
         yield {

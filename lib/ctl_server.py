@@ -55,7 +55,14 @@ class Streamed:
     """Called with the socket; an OSError of it means that the other end has gone."""
 
 
-Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed]]
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A reply that another process makes, as it comes: `run` writes all of it to the socket."""
+
+    run: Callable[[Any], None]
+
+
+Handlers = Mapping[str, Callable[[Mapping[str, Any]], Reply | Streamed | Relayed]]
 """Name of a request ("do") -> the function that makes its reply; its ValueError becomes an error reply."""
 
 
@@ -68,42 +75,28 @@ def sweep() -> None:
             path.unlink(missing_ok=True)
 
 
-class ControlSocket:
-    """A control socket that listens on a path until it is closed."""
+class Answers:
+    """Answers to whoever has a connection, by handlers."""
 
-    def __init__(self, path: str, handlers: Handlers) -> None:
-        """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
-        self.path, self._handlers = path, handlers
-        self._unix = UnixSocket(path, MAX_CLIENTS, private=True, guarded=True)
-        self._pool, self._places = Pool(), Places(MAX_CLIENTS)
-        self._task = Task("the control socket is answered", self._watch, vital=False)
-        self._server = hub_accept.Server(
-            self._unix.sock, self._serve, self._pool, "control socket", "control socket", hub_accept.NONE
-        )
-        self._server.make_room = self._places.make_room
-        self._server.start()
-        self._task.start()
-
-    def give_to(self, user: int) -> None:
-        """Make a user the owner of the socket. Raises OSError."""
-        self._unix.give_to(user)
-
-    def close(self) -> None:
-        """Stop listening, and remove the file unless another process has replaced it."""
-        self._task.kill(block=False)
-        self._server.close()
-        self._pool.kill(timeout=1)
-        self._unix.remove()
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers, self.places = handlers, Places(MAX_CLIENTS)
+        self.task = Task("the control socket is answered", self._watch, vital=False)
+        self.watched: Any = None
+        """The server that is looked after; None where another process listens."""
 
     def _watch(self) -> None:
-        service_supervisor.watch_server(self._server)
+        if self.watched is not None:
+            service_supervisor.watch_server(self.watched)
+        while True:
+            gevent.sleep(service_supervisor.LOOK_SECONDS)
 
-    def _serve(self, sock: Any, _: Any) -> None:
-        self._task.attempt(self._converse, sock)  # what it raises is a failed reply, counted
+    def serve(self, sock: Any, _: Any = None) -> None:
+        """Answer one connection until it ends."""
+        self.task.attempt(self._converse, sock)  # what it raises is a failed reply, counted
 
     def _converse(self, sock: Any) -> None:
         try:
-            with sock, self._places.hold() as held:
+            with sock, self.places.hold() as held:
                 lines = _lines(sock)
                 if not held:
                     with gevent.Timeout(FULL_SECONDS):
@@ -115,14 +108,18 @@ class ControlSocket:
                         line = next(lines, None)
                     if line is None:
                         return
-                    with gevent.Timeout(SECONDS), self._places.busy():
+                    with gevent.Timeout(SECONDS), self.places.busy():
                         reply = self._reply(line)
+                    if isinstance(reply, Relayed):
+                        with self.places.busy():
+                            reply.run(sock)
+                        continue
                     plain = reply.reply if isinstance(reply, Streamed) else reply
                     for piece in in_turns(pieces(plain)):
                         with gevent.Timeout(SECONDS):
                             sock.sendall(piece)
                     if isinstance(reply, Streamed):
-                        with self._places.busy():
+                        with self.places.busy():
                             reply.run(sock)
                         return
         except (OSError, gevent.Timeout):
@@ -130,7 +127,7 @@ class ControlSocket:
         except RuntimeError as error:  # a table was swapped while it was read: the reply stays without end
             say(Entry.ANSWER_CUT, "control socket: %s", error, reason=error)
 
-    def _reply(self, line: bytes) -> Reply | Streamed:
+    def _reply(self, line: bytes) -> Reply | Streamed | Relayed:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -141,6 +138,8 @@ class ControlSocket:
                 known = ", ".join(self._handlers)
                 return {"ok": False, "error": f"cannot do {str(request['do'])[:64]!r}; there is {known}"}
             reply = handler(request)
+            if isinstance(reply, Relayed):
+                return reply
             if isinstance(reply, Streamed):
                 return Streamed({"ok": True, **reply.reply}, reply.run)
             return {"ok": True, **reply}
@@ -149,8 +148,41 @@ class ControlSocket:
         except (TypeError, KeyError, RecursionError) as error:
             return {"ok": False, "error": f"not a proper request: {error}"}
         except Exception as error:  # noqa: BLE001  whatever it is, the asker and the log are told
-            self._task.note(error)
+            self.task.note(error)
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+class ControlSocket:
+    """A control socket that listens on a path until it is closed."""
+
+    def __init__(self, path: str, handlers: Handlers) -> None:
+        """Listen on the path. A socket file that nobody listens on is replaced. Raises OSError."""
+        self.path = path
+        self._unix = UnixSocket(path, MAX_CLIENTS, private=True, guarded=True)
+        self._pool, self._answers = Pool(), Answers(handlers)
+        self._server = hub_accept.Server(
+            self._unix.sock,
+            self._answers.serve,
+            self._pool,
+            "control socket",
+            "control socket",
+            hub_accept.NONE,
+        )
+        self._server.make_room = self._answers.places.make_room
+        self._server.start()
+        self._answers.watched = self._server
+        self._answers.task.start()
+
+    def give_to(self, user: int) -> None:
+        """Make a user the owner of the socket. Raises OSError."""
+        self._unix.give_to(user)
+
+    def close(self) -> None:
+        """Stop listening, and remove the file unless another process has replaced it."""
+        self._answers.task.kill(block=False)
+        self._server.close()
+        self._pool.kill(timeout=1)
+        self._unix.remove()
 
 
 def _lines(sock: Any) -> Iterator[bytes]:

@@ -95,6 +95,11 @@ class Refusal(_Documented):
         "the second lane of a session that is not here",
         "nothing: a load balancer has sent it to another hub than its session, which goes on with one lane",
     )
+    NO_WORKER = (
+        "no-worker",
+        "no worker takes connections at the moment",
+        "the log says why workers end; each is replaced within seconds",
+    )
     UNAVAILABLE = (
         "unavailable",
         "who decides (ingress or auther) cannot be asked at the moment",

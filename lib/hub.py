@@ -96,6 +96,8 @@ class Hub:
         tables: Tables,
         buffer: ReceiveBuffer,
         taps: Taps | None = None,
+        listen: hub_listen.Listen = hub_listen.opened,
+        acceptor: Acceptor | None = None,
     ) -> None:
         """Listen on the configured address; accepts nothing before start(). Raises HostError."""
         self.settings = settings
@@ -133,9 +135,9 @@ class Hub:
         self.unchecked = 0
         """Sessions that could not be judged the last time, because of an error: they may have to end."""
         self.instance = os.urandom(16)
-        self.acceptor = Acceptor(settings.transport, settings.name)
+        self.acceptor = acceptor or Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
-        self._server = hub_listen.opened(settings, self._greet, self._serve, self._clients, self._make_room)
+        self._server = listen(settings, self._greet, self._serve, self._clients, self._make_room)
         self.datagrams = HubDatagrams()
         self.datagrams.open(settings, self._server.socket)
         self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)

@@ -23,6 +23,8 @@ Serve = Callable[[Any, Any], None]
 """Called with each connection and what Greet has returned for it."""
 Greet = Callable[[Any, Any], Any]
 """Called with each connection and its address (hub_accept.Server.greet)."""
+Listen = Callable[[HubSettings, Greet, Serve, Pool, Callable[[], bool]], Any]
+"""opened(), or what gives a server whose connections another process accepts."""
 
 
 def opened(

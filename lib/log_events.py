@@ -283,6 +283,9 @@ class Entry(Enum):
     LINK_CLOSED = "link-closed", "info", "hub reason", "a link with another hub has ended: why"
     LINK_FAILED = "link-failed", "warning", "hub reason", "another hub could not be reached for a link"
     LINK_REFUSED = "link-refused", "warning", "peer reason", "who dials for a link is no hub of this cluster"
+    WORKERS = "workers", "info", "workers", "so many processes have the sessions of the hubs from now on"
+    WORKER_ENDED = "worker-ended", "error", "worker reason", "a worker has ended; another one takes its place"
+    WORKER_FAILED = "worker-failed", "error", "worker reason", "no worker can be made: the process ends"
     FILES_NOT_WATCHED = (
         *("files-not-watched", "warning", "reason"),
         "changes of files are only seen on SIGHUP and by `reload`",

@@ -185,6 +185,13 @@ class Output:
         self._end(seconds)
         self._is_halted = False
 
+    def begin_anew(self) -> None:
+        """In a copy of the process: what waits is the other one's to write, and so is the thread."""
+        self._queue.clear()
+        self._rest, self._taken = b"", self._put
+        self._bell, self._ended = _Bell(), _lock()
+        self._is_asleep = self._is_halted = False
+
     def finish(self, patience: float = PATIENCE, longest: float = LONGEST) -> bool:
         """Wait until all is written, `patience` seconds at most where nobody reads; whether it is."""
         if self._queue and not self._ended.locked():

@@ -15,7 +15,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import gevent
@@ -65,6 +65,7 @@ class _Line(NamedTuple):
 
 _fold: Fold[_Line] = Fold()
 _labels: dict[str, dict[str, str]] = {}
+_left_out: set[Entry] = set()
 
 
 def label(services: Mapping[str, Mapping[str, str]]) -> None:
@@ -142,7 +143,12 @@ def forget(event: Entry, fold: str, by: str = "") -> None:
 
 def is_on(event: Entry) -> bool:
     """Whether an event would be logged at the present level; to ask before costly work on its text."""
-    return log.isEnabledFor(LEVELS[event.level])
+    return log.isEnabledFor(LEVELS[event.level]) and event not in _left_out
+
+
+def leave_out(events: Iterable[Entry]) -> None:
+    """Log these events no more: another process of ours does."""
+    _left_out.update(events)
 
 
 def finish() -> None:
@@ -279,6 +285,12 @@ def pause() -> None:
     """End the threads of all outputs, until the next line; their lines stay."""
     for output in outputs():
         output.pause()
+
+
+def begin_anew() -> None:
+    """In a copy of a process, which has copied none of its threads: log by threads of its own."""
+    for output in outputs():
+        output.begin_anew()
 
 
 def flush() -> None:

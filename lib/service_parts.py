@@ -52,6 +52,9 @@ class Parts:
     settings   the settings in use; a reload replaces them
     """
 
+    new_tables: Callable[[Settings], Tables] = Tables
+    new_hub: Callable[..., Hub] = Hub  # both are others in a worker (worker_process)
+
     def __init__(
         self,
         settings: Settings,
@@ -76,7 +79,7 @@ class Parts:
         """Name of a service -> when it was started."""
         self._changes = changes
         self._confirmations: Confirmations | None = None
-        self.tables = Tables(settings)
+        self.tables = self.new_tables(settings)
         self.domains = Domains(self.tables)
         self.notify = NotifyWatch(self.domains)
         self.observe = ObserveServices(self.hubs, self.clients)
@@ -218,7 +221,7 @@ class Parts:
     def make_hub(self, hub: HubSettings, settings: Settings) -> Hub:
         """A hub whose port is open, not started yet. Raises HostError; nothing is left open then."""
         domain = self.domains.of(hub, settings.tables)
-        made = Hub(hub, domain, self.tables, self._buffer, self.taps)
+        made = self.new_hub(hub, domain, self.tables, self._buffer, self.taps)
         try:
             self._hooks.opened(_place(made))
         except BaseException:
@@ -344,6 +347,5 @@ def _place(one: Hub | Client) -> Place:
 
 def _tell_revoked(hub: Hub, lines: Sequence[str]) -> None:
     for line in lines:
-        name = hub.settings.name
-        text = "service %s: %s"
+        name, text = hub.settings.name, "service %s: %s"
         say(Entry.SESSION_REVOKED, text, name, line, fold=name, habit=BUSY, service=name, change=line)

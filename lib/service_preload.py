@@ -71,6 +71,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         ),
         *(f"cryptography.hazmat.primitives.asymmetric.{name}" for name in ("rsa", "padding")),
     ),
+    "workers": ("lib.worker_service", "lib.config_workers"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "the web API": (
         "lib.config_api",
@@ -154,6 +155,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     if settings.cluster is not None:
         found |= {"a cluster", "a certificate"} | _of_source(settings.cluster.registry)
         found |= {"trust between hubs"} if not settings.cluster.secret else set()
+    found |= {"workers"} if settings.workers != 1 else set()
     found |= _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()

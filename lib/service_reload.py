@@ -76,7 +76,7 @@ def reload(parts: Parts, reread: Reread) -> list[str]:
         reason = "nothing was changed: the last good configuration stays in use"
         say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
         return list(map(str, problems))
-    _use(parts, new, step)
+    use(parts, new, step)
     return []
 
 
@@ -87,7 +87,7 @@ def change(parts: Parts, made: Reread) -> list[tuple[str, str]]:
     run.
     """
     step = Breaths()
-    return _use(parts, checked(parts, made, step), step)
+    return use(parts, checked(parts, made, step), step)
 
 
 def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
@@ -106,7 +106,7 @@ def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
     return new
 
 
-def _use(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
+def use(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
     """Change what differs; returns (service, why) for each service that this host does not allow."""
     api = parts.api
     try:

@@ -365,6 +365,7 @@ class Settings:
     """Authers that are used elsewhere than in hubs (metrics, the web API)."""
     notify: tuple[NotifySettings, ...] = ()
     cluster: ClusterSettings | None = None
+    workers: int = 1  # processes that have the sessions of the hubs; 0 for one for each processor
     titles: tuple[Title, ...] = ()  # what people call namespaces
     tests: tuple[PolicyTest, ...] = ()
     """Packets that hubs must let through, or must not (service_policy)."""

@@ -41,6 +41,7 @@ GROUPS = {
     "datagram": "the datagram channel of a session, beside its streams",
     "session": "one peer's session: handshake, queue, sender, keepalive",
     "cluster": "other hubs: where their hosts are, and how packets get there",
+    "worker": "processes that have the sessions of one hub: made, linked, given connections, asked",
     "client": "the role of a client: a TUN device and its session with a hub",
     "hub": "the role of a hub: clients let in, packets passed between them",
     "push": "what a hub tells its hosts: addresses, routes, an MTU, name servers",

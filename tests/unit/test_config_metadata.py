@@ -233,7 +233,9 @@ def test_a_key_of_ours_has_an_effect_or_is_an_error_wherever_it_stands(row: OwnK
         if (row.place, row.key, path) == ("trust of a cluster", "certFile", "/cluster/trust/0"):
             del config["cluster"]["trust"][0]["pin"]
         dict(sections(config))[path].update(yaml.safe_load(f"{{{row.example}}}"))
-        if path in right:
+        if path in right and row.key == "workers":  # beside nearly everything (test_config_workers)
+            assert any("does not hold across workers yet" in one for one in errors(config))
+        elif path in right:
             assert meaning(config) != before, path
         elif not errors(config) and meaning(config) == before:
             told = [str(one) for one in resolved(config).warnings]

@@ -33,7 +33,7 @@ from lib import (
     wire_relay,
 )
 from lib.ctl_client import Silent
-from lib.ctl_server import Streamed
+from lib.ctl_server import Relayed, Streamed
 from lib.errors import HostError
 from lib.wire_relay import Request
 from tests.support import texts
@@ -214,7 +214,7 @@ def replies() -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, request in ASKED.items():
             reply = handlers[name]({"do": name, **request})
-            assert not isinstance(reply, Streamed)
+            assert not isinstance(reply, Streamed | Relayed)
             found[name] = json.loads(b"".join(ctl_encode.pieces({"ok": True, **reply})))
         return {**found, "drain": found["kick"]}
 

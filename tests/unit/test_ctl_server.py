@@ -307,11 +307,11 @@ def test_a_long_answer_may_take_longer_than_a_silence(
 def test_a_mistake_of_ours_is_a_failed_reply_and_counted(
     served: ControlSocket, do: str, reply: list[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = served._task.failures
+    before = served._answers.task.failures
     assert exchange(served.path, b'{"do": "%s"}\n' % do.encode()) == reply
-    assert served._task.failures == before + 1
-    assert served._task in service_supervisor.tasks()
-    assert served._task.fault(time.monotonic() + 1e6) == "", (
+    assert served._answers.task.failures == before + 1
+    assert served._answers.task in service_supervisor.tasks()
+    assert served._answers.task.fault(time.monotonic() + 1e6) == "", (
         "packets go on: no reason to start the process again"
     )
     assert "Traceback" not in capfd.readouterr().err
@@ -334,7 +334,7 @@ def test_descriptors_that_run_out_are_said(
     monkeypatch.setattr(StreamServer, "do_read", none_left)
     assert json.loads(exchange(served.path, b'{"do": "double", "what": 4}\n')[0])["ok"]
     assert caplog.messages == ["control socket: no connection is accepted: Too many open files"]
-    assert not served._task.failures
+    assert not served._answers.task.failures
 
 
 def test_captures_are_given_to_the_control_socket_and_the_web_api_alone() -> None:
@@ -352,6 +352,7 @@ def test_captures_are_given_to_the_control_socket_and_the_web_api_alone() -> Non
         ("api_x_trace.py", "import"),
         ("service.py", "parts.tapping.handlers"),
         ("service_parts.py", "import"),
+        ("worker_process.py", "parts.tapping.handlers"),
     ]
     (line,) = [
         line

@@ -184,6 +184,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
     local["cluster_redis.py"] = {"outcome.name"}  # one of a few words
     local["cluster_trust.py"] = {"file"}  # of the configuration
     local["cluster_links.py"] = {"link.name"}  # of a hub that has shown the cluster's secret
+    local["worker_crew.py"] = {"worker.name"}  # its number
     local["client_names_files.py"] = {"path"}  # of two files of this host
     local["service_hooks.py"] = {"one.name", "phase"}
     for where, call in calls():

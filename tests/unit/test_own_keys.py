@@ -148,6 +148,18 @@ def join_cluster(config: dict[str, Any], cluster: dict[str, Any]) -> None:
     config["cluster"] = json.loads(json.dumps(cluster))
 
 
+def leave_out_what_workers_refuse(config: dict[str, Any]) -> None:
+    """Let a whole configuration be one in which all holds across workers."""
+    del (
+        config["services"][1],
+        config["api"],
+        config["notify"],
+        config["sds"],
+        config["routers"][0]["dnsDomain"],
+    )
+    config["services"][0]["handler"]["metadata"] = {"router": "r"}
+
+
 def settings(place: str = "(top)", text: str = "") -> Settings:
     """What the whole configuration means with these keys (YAML) in one place. Raises ConfigError."""
     config = json.loads(json.dumps(WHOLE))
@@ -159,6 +171,8 @@ def settings(place: str = "(top)", text: str = "") -> Settings:
             del config["cluster"]["trust"][0]["pin"]
     for key, value in added.items():
         section(config, place, key)[key] = value
+    if str(added.get("workers", 1)) != "1":
+        leave_out_what_workers_refuse(config)
     found = config_resolve.resolve(config_read.read([("f", json.dumps(config))]))
     return replace(found, warnings=(), notices=())
 

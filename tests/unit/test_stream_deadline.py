@@ -110,6 +110,7 @@ KEEPS = {
     "api_server": "the head of a request that does not come, and no deadline but its own",
     "ctl_server": "the end of a connection's greenlet, and no deadline but its own is around it",
     "hub_session": "a session's greenlet is killed where the hub ends; nothing is done after it",
+    "worker_forker": "the process ends there",
 }
 """Modules with one handler that does not raise a deadline or a kill again -> why it may."""
 DIALS = {

@@ -1,0 +1,91 @@
+"""A channel between two processes of one tunrouter: whole messages, each perhaps with descriptors.
+
+    {"do": "connection", …} and a descriptor     one packet of a SOCK_SEQPACKET, SCM_RIGHTS (unix(7))
+
+Knows: how a message and its descriptors are sent together, and that what is long goes by a file in memory.
+Refuses to know: which messages there are (worker_crew, worker_process, worker_forker).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+from gevent import monkey
+
+MAX_MESSAGE = 1 << 16
+"""Bytes of a message; what may be longer is put into a file in memory (`held`)."""
+_SPACE = socket.CMSG_SPACE(array("i", [0]).itemsize)
+"""For one descriptor, which is as many as a message has."""
+
+shut: Any = monkey.get_original("os", "close")
+"""Closes a descriptor at once. gevent's close waits for its loop, and the process that forks has none."""
+
+
+class Channel:
+    """One end of a channel, over a connected socket of the system or of gevent."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def send(self, message: Mapping[str, object], *descriptors: int) -> None:
+        """Send a message; its descriptors stay open here. Raises OSError where the other end has gone."""
+        socket.send_fds(self._sock, [json.dumps(message).encode()], descriptors)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """The next message with its descriptors, which are the caller's to close; None at the end."""
+        try:
+            # socket.recv_fds() would leave the descriptors open in programs that are started.
+            data, beside, _, _ = self._sock.recvmsg(MAX_MESSAGE, _SPACE, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None
+        found = array("i")
+        for level, kind, content in beside:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                found.frombytes(content[: len(content) - len(content) % found.itemsize])
+        return (json.loads(data), list(found)) if data else None
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        number: int = self._sock.fileno()
+        return number
+
+    def close(self) -> None:
+        """Close this end: the other one sees the end."""
+        self._sock.close()
+
+
+def pair(make: Any = socket.socket) -> tuple[Any, Any]:
+    """Two connected sockets for a channel; `make` is the class of a socket of the system or of gevent."""
+    ours, theirs = _connected(socket.SOCK_SEQPACKET)
+    return make(fileno=ours), make(fileno=theirs)
+
+
+def stream_pair() -> tuple[int, int]:
+    """The descriptors of two connected sockets for bytes."""
+    return _connected(socket.SOCK_STREAM)
+
+
+def _connected(kind: int) -> tuple[int, int]:
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    return one.detach(), other.detach()
+
+
+def held(data: bytes) -> int:
+    """The descriptor of a file in memory that holds these bytes. Raises OSError."""
+    file = os.memfd_create("tunrouter", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+    return file
+
+
+def read(file: int) -> bytes:
+    """What a file in memory holds; closes it."""
+    with os.fdopen(file, "rb") as opened:
+        opened.seek(0)
+        return opened.read()

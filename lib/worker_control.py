@@ -1,0 +1,225 @@
+"""The control socket of a process with workers: each request is put to the workers, their replies are merged.
+
+Knows: which requests go to all workers, to the one that has a host's session, or to any.
+Refuses to know: how replies become one (worker_replies), what a worker replies (ctl_handlers), how streams of
+records and lines become one (worker_capture).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import gevent.socket
+
+from lib import __version__, worker_capture, worker_channel, worker_replies
+from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
+from lib.worker_crew import Crew, Worker
+from lib.worker_front import Front
+
+Row = dict[str, Any]
+PIECE = 1 << 16
+MAX_LINE = 1 << 16
+"""Bytes of the line before a stream."""
+_NOBODY = "no worker is there at the moment: each is replaced within seconds; ask again"
+
+
+class Control:
+    """The requests of the control socket."""
+
+    def __init__(
+        self, crew: Crew, fronts: Mapping[str, Front], files: Callable[[], tuple[str, ...]], path: str
+    ) -> None:
+        """`files` are the configuration files; `path` is that of the control socket."""
+        self._crew, self._fronts, self._files, self._path = crew, fronts, files, path
+        self._started = time.monotonic()
+
+    def handlers(self) -> Handlers:
+        """The handlers, by the name of the request: the same as those of a process without workers."""
+        return {
+            "hello": self._hello,
+            "explain": self._explain,
+            "status": self._status,
+            "health": self._health,
+            "drops": self._drops,
+            "routes": lambda request: self._relayed(self._any(), request),
+            "kick": self._counted,
+            "drain": self._counted,
+            "cluster": lambda request: self._relayed(self._any(), request),
+            "invite": lambda request: self._relayed(self._any(), request),
+            "hosts": lambda request: self._relayed(self._any(), request),
+            "revoke": lambda request: self._relayed(self._any(), request),
+            "capture": lambda request: self._streamed(request, worker_capture.records),
+            "trace": lambda request: self._streamed(request, worker_capture.lines),
+        }
+
+    # --- asking
+
+    def _workers(self) -> list[Worker]:
+        workers = sorted(self._crew.ready(), key=lambda worker: worker.number)
+        if not workers:
+            raise ValueError(_NOBODY)
+        return workers
+
+    def _any(self) -> Worker:
+        return self._workers()[0]
+
+    def _connected(self, worker: Worker, request: Mapping[str, Any]) -> Any:
+        """A connection to a worker, with a request sent. Raises OSError."""
+        ours, theirs = worker_channel.stream_pair()
+        sock = gevent.socket.socket(fileno=ours)
+        try:
+            worker.channel.send({"do": "control"}, theirs)
+            sock.settimeout(SECONDS)
+            sock.sendall(json.dumps(request).encode() + b"\n")
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            worker_channel.shut(theirs)
+        return sock
+
+    def _ask(self, worker: Worker, request: Mapping[str, Any]) -> Row | None:
+        """The reply of one worker; None where it has none, as it has just died."""
+        try:
+            with self._connected(worker, request) as sock:
+                whole = bytearray()
+                while not whole.endswith(b"\n"):
+                    more = sock.recv(PIECE)
+                    if not more:
+                        return None
+                    whole += more
+        except OSError:
+            return None
+        reply: Row = json.loads(whole)
+        return reply
+
+    def _ask_all(self, request: Mapping[str, Any]) -> list[Row]:
+        """The replies of all workers, in their order. Raises ValueError where none is right."""
+        asked = [gevent.spawn(self._ask, worker, request) for worker in self._workers()]
+        gevent.joinall(asked)
+        replies = [one.value for one in asked if one.value is not None]
+        right = [reply for reply in replies if reply["ok"]]
+        if not right:
+            raise ValueError(replies[0]["error"] if replies else _NOBODY)
+        return right
+
+    # --- requests
+
+    def _hello(self, request: Mapping[str, Any]) -> Row:
+        return {
+            "software": f"tunrouter {__version__}",
+            "pid": os.getpid(),
+            "hubs": list(self._fronts),
+            "clients": [],
+            "files": list(self._files()),
+        }
+
+    def _status(self, request: Mapping[str, Any]) -> Row:
+        merged = worker_replies.status(self._ask_all(request))
+        now = time.monotonic()
+        if "only" not in merged:
+            for name, front in self._fronts.items():
+                mine = {why.value: count for why, count in front.refused.items()}
+                merged["refused"][name] = worker_replies.added(merged["refused"].get(name, {}), mine)
+        merged |= {
+            "pid": os.getpid(),
+            "control": self._path,
+            "uptime_s": round(now - self._started, 1),
+            "workers": [
+                {
+                    "worker": one.number,
+                    "pid": one.pid,
+                    "ready": one.ready,
+                    "connections": len(one.given),
+                    "since_s": round(now - one.since, 1),
+                }
+                for one in sorted(self._crew.workers.values(), key=lambda one: one.number)
+            ],
+            "worker_deaths": self._crew.deaths,
+        }
+        return merged
+
+    def _health(self, request: Mapping[str, Any]) -> Row:
+        fault = self._crew.fault()
+        deaf = [f"hub {name}: nothing is accepted" for name, one in self._fronts.items() if not one.listens]
+        more = [*([fault] if fault else []), *deaf]
+        try:
+            replies = self._ask_all(request)
+        except ValueError as error:
+            if str(error) != _NOBODY:
+                raise
+            replies = []
+        return worker_replies.health(replies, more, os.getpid())
+
+    def _drops(self, request: Mapping[str, Any]) -> Row:
+        replies = self._ask_all(request)
+        if not request.get("host") and not request.get("ns"):
+            replies.append({"refusals": [row for one in self._fronts.values() for row in one.refusals()]})
+        return worker_replies.drops(replies)
+
+    def _counted(self, request: Mapping[str, Any]) -> Row:
+        """Kick or drain: at every worker that has a session of the host."""
+        return {"sessions": sum(reply["sessions"] for reply in self._ask_all(request))}
+
+    def _explain(self, request: Mapping[str, Any]) -> Relayed:
+        """Asked where the sending host has its session: there its packets are decided on."""
+        wanted = {"do": "status", "host": str(request["from"]), "ns": str(request.get("ns") or "")}
+        for worker in self._workers():
+            reply = self._ask(worker, wanted)
+            if reply is not None and reply.get("sessions"):
+                return self._relayed(worker, request)
+        return self._relayed(self._any(), request)
+
+    def _relayed(self, worker: Worker, request: Mapping[str, Any]) -> Relayed:
+        def run(sock: Any) -> None:
+            with self._connected(worker, request) as from_worker:
+                piece = b""
+                while not piece.endswith(b"\n"):
+                    piece = from_worker.recv(PIECE)
+                    if not piece:
+                        raise OSError(71, "the worker has ended")
+                    sock.settimeout(SECONDS)
+                    sock.sendall(piece)
+
+        return Relayed(run)
+
+    def _streamed(self, request: Mapping[str, Any], merge: Callable[[Any, Sequence[Any]], None]) -> Streamed:
+        """A stream of each worker, merged into one."""
+        streams: list[Any] = []
+        replies: list[Row] = []
+        try:
+            for worker in self._workers():
+                sock = self._connected(worker, request)
+                streams.append(sock)
+                reply = json.loads(_line(sock))
+                if not reply["ok"]:
+                    raise ValueError(reply["error"])
+                replies.append(reply)
+        except (OSError, ValueError) as error:
+            for sock in streams:
+                with suppress(OSError):
+                    sock.close()
+            raise ValueError(str(error)) from None
+        for sock in streams:
+            sock.settimeout(None)
+        first = {key: value for key, value in replies[0].items() if key != "ok"}
+        if "recorder" in first:
+            first["recorder"] = sum(reply["recorder"] for reply in replies)
+        return Streamed(first, lambda client: merge(client, streams))
+
+
+def _line(sock: Any) -> bytes:
+    """The line before a stream, and not a byte more. Raises OSError."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MAX_LINE:
+        more = sock.recv(1)
+        if not more:
+            raise OSError(71, "a worker has ended; ask again")
+        line += more
+    return line

@@ -1,0 +1,316 @@
+"""The workers of a process, as the main process sees them: begun, linked, watched, replaced where one dies.
+
+Knows: which workers there are, what each has been given, that one which does not answer is killed.
+Refuses to know: how connections come (worker_front), what a worker does with them (worker_process).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.pool import Group
+
+from lib import worker_channel
+from lib.log_dedup import OUTAGE
+from lib.log_events import Entry
+from lib.log_setup import say
+from lib.service_supervisor import Task
+from lib.worker_channel import Channel
+from lib.worker_forker import Forker
+
+PING_SECONDS = 1.0
+SILENT_SECONDS = 15.0
+"""A worker that has said nothing for so long stands still, and is killed."""
+STEADY_SECONDS, PAUSE = 10.0, (0.05, 5.0)
+"""A worker that lives for less is replaced after a pause, which doubles from the first to the second."""
+GIVE_SECONDS = 5.0
+"""How long a connection waits for a worker where there is none."""
+REPLY_SECONDS = 30.0
+"""How long a worker may take to look at the settings of a reload, or to use them."""
+
+Over = Callable[[], None]
+Replies = dict[int, dict[str, Any] | None]
+"""Number of a worker -> what it has said; None for nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker."""
+
+    number: int
+    channel: Channel
+    pid: int
+    process: int
+    """A descriptor of the process (pidfd_open(2)), by which no other one can be meant."""
+    since: float
+    heard_at: float
+    ready: bool = False
+    ending: bool = False
+    """Whether it has been told to end."""
+    sessions: list[int] = field(default_factory=list)
+    """How many each hub has."""
+    fault: str = ""
+    given: dict[int, Over] = field(default_factory=dict)
+    """The connections that it has, by number, with what is to be done at their end."""
+    replies: dict[str, AsyncResult] = field(default_factory=dict)
+    """What it has been asked and has not said yet, by the name of the reply."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in replies and in the log."""
+        return f"worker {self.number}"
+
+
+class Crew:
+    """All workers of a process."""
+
+    def __init__(self, forker: Forker, count: int, begin: Callable[[], Mapping[str, object]]) -> None:
+        """`begin` gives what a worker is told first."""
+        self.count, self._forker, self._begin = count, forker, begin
+        self.workers: dict[int, Worker] = {}
+        self.deaths = 0
+        """How often a worker has ended that nobody had told to."""
+        self.failed = ""
+        """Why no worker can be made any more; empty while one can."""
+        self.changed = Event()
+        """Set whenever a worker is ready, or has ended."""
+        self._numbers = 0
+        self._has_begun = False
+        """Whether any worker has been ready: before that, what one cannot do is nothing to try again."""
+        self._pauses: dict[int, float] = {}
+        self._ending = False
+        self._greenlets = Group()
+        self._watching = Task("workers are watched", self._watch)
+
+    def start(self) -> None:
+        """Make all workers."""
+        for number in range(1, self.count + 1):
+            self._make(number)
+        self._watching.start()
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Wait until all workers take connections; False where `seconds` were not enough."""
+        until = time.monotonic() + seconds
+        while len(list(self.ready())) < self.count and not self.failed:
+            self.changed.clear()
+            if not self.changed.wait(max(0.0, until - time.monotonic())):
+                return False
+        return not self.failed
+
+    def ready(self) -> Iterator[Worker]:
+        """The workers that take connections."""
+        return (worker for worker in list(self.workers.values()) if worker.ready and not worker.ending)
+
+    def fault(self) -> str:
+        """What is wrong with the workers, as text; empty if nothing is."""
+        faults = [f"{one.name}: {one.fault}" for one in self.workers.values() if one.fault]
+        away = [f"worker {n} is not there" for n in range(1, self.count + 1) if not self._is_there(n)]
+        return "; ".join(filter(None, (self.failed, *away, *faults)))
+
+    def _is_there(self, number: int) -> bool:
+        return (one := self.workers.get(number)) is not None and one.ready
+
+    # --- connections
+
+    def give(self, service: str, descriptor: int, address: Any, over: Over) -> bool:
+        """Give a connection to the worker that has fewest; False where there is none that takes one.
+
+        `over` is called once it has ended, also where its worker dies.
+        """
+        until = time.monotonic() + GIVE_SECONDS
+        while True:
+            worker = min(self.ready(), key=lambda one: len(one.given), default=None)
+            if worker is None:
+                self.changed.clear()
+                if self._ending or not self.changed.wait(max(0.0, until - time.monotonic())):
+                    return False
+                continue
+            self._numbers += 1
+            number = self._numbers
+            worker.given[number] = over
+            message = {"do": "connection", "service": service, "number": number, "address": list(address)}
+            try:
+                worker.channel.send(message, descriptor)
+                return True
+            except OSError:  # it has died, which its reader finds out too
+                worker.given.pop(number, None)
+                worker.ready = False
+
+    # --- messages
+
+    def tell(self, worker: Worker, message: Mapping[str, object], *descriptors: int) -> bool:
+        """Tell a worker something; False where it has gone."""
+        try:
+            worker.channel.send(message, *descriptors)
+        except OSError:
+            return False
+        return True
+
+    def tell_all(self, message: Mapping[str, object]) -> None:
+        """Tell all workers something."""
+        for worker in list(self.workers.values()):
+            self.tell(worker, message)
+
+    def ask_all(
+        self,
+        message: Mapping[str, object],
+        reply: str,
+        file: bytes | None = None,
+        seconds: float = REPLY_SECONDS,
+    ) -> Replies:
+        """Ask all workers at the same time; what each has said, None where it has died or says nothing.
+
+        `reply` is the name of their reply, `file` is sent along.
+        """
+        asked: dict[int, AsyncResult] = {}
+        for worker in list(self.ready()):
+            waiting = worker.replies[reply] = asked[worker.number] = AsyncResult()
+            descriptors = [worker_channel.held(file)] if file is not None else []
+            try:
+                if not self.tell(worker, message, *descriptors):
+                    waiting.set(None)
+            finally:
+                for descriptor in descriptors:
+                    worker_channel.shut(descriptor)
+        until = time.monotonic() + seconds
+        found: Replies = {}
+        for number, waiting in asked.items():
+            waiting.wait(max(0.0, until - time.monotonic()))
+            found[number] = waiting.value if waiting.ready() else None
+        return found
+
+    # --- life
+
+    def _make(self, number: int) -> None:
+        """Make a worker, and read what it says. Where that fails, nothing can be made any more."""
+        try:
+            channel, pid = self._forker.fork(number)
+        except OSError as error:
+            self.failed = f"{error.strerror or error}"
+            self.changed.set()
+            say(Entry.WORKER_FAILED, "worker %d: %s", number, self.failed, worker=number, reason=self.failed)
+            return
+        now = time.monotonic()
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:  # it has ended already, which its channel says
+            process = -1
+        worker = self.workers[number] = Worker(number, channel, pid, process, now, now)
+        self.tell(worker, {"do": "begin", **self._begin()})
+        self._greenlets.spawn(self._read, worker)
+
+    def _read(self, worker: Worker) -> None:
+        """Take what a worker says until it ends; then have another one made in its place."""
+        why = "it has ended"
+        try:
+            while found := worker.channel.receive():
+                message, _ = found
+                worker.heard_at = time.monotonic()
+                kind = message["did"]
+                if kind == "closed":
+                    over = worker.given.pop(message["number"], None)
+                    if over is not None:
+                        over()
+                elif kind == "ready":
+                    self._greet(worker)
+                elif kind == "pong":
+                    worker.sessions, worker.fault = message["sessions"], message["fault"]
+                elif kind == "failed":
+                    why = message["error"]
+                    self.failed = "" if self._has_begun else why
+                elif (waiting := worker.replies.pop(kind, None)) is not None:
+                    waiting.set(message)
+        except OSError as error:
+            why = error.strerror or str(error)
+        self._ended(worker, why)
+
+    def _greet(self, worker: Worker) -> None:
+        """A worker has begun: link it with all others, and give it connections from now on."""
+        for other in list(self.ready()):
+            ours, theirs = worker_channel.stream_pair()
+            try:
+                self.tell(worker, {"do": "link", "name": other.name}, ours)
+                self.tell(other, {"do": "link", "name": worker.name}, theirs)
+            finally:
+                worker_channel.shut(ours)
+                worker_channel.shut(theirs)
+        worker.ready = self._has_begun = True
+        self.changed.set()
+
+    def _ended(self, worker: Worker, why: str) -> None:
+        worker.ready = False
+        worker.channel.close()
+        if worker.process >= 0:
+            worker_channel.shut(worker.process)
+        for over in list(worker.given.values()):
+            over()
+        worker.given.clear()
+        for waiting in worker.replies.values():
+            waiting.set(None)
+        if self.workers.get(worker.number) is worker:
+            del self.workers[worker.number]
+        self.changed.set()
+        if worker.ending or self._ending or self.failed:
+            return
+        self.deaths += 1
+        text = "%s (pid %d): %s; another one takes its place"
+        say(
+            Entry.WORKER_ENDED, text, worker.name, worker.pid, why,
+            fold=worker.name, habit=OUTAGE, worker=worker.number, reason=why,
+        )  # fmt: skip
+        shortest, longest = PAUSE
+        if time.monotonic() - worker.since < STEADY_SECONDS:
+            pause = self._pauses.get(worker.number, 0.0)
+            self._pauses[worker.number] = min(longest, max(shortest, 2 * pause))
+            gevent.sleep(pause)
+        else:
+            self._pauses.pop(worker.number, None)
+        if not self._ending:
+            self._make(worker.number)
+
+    def _watch(self) -> None:
+        while True:
+            gevent.sleep(PING_SECONDS)
+            now = time.monotonic()
+            for worker in list(self.workers.values()):
+                if now - worker.heard_at > SILENT_SECONDS:
+                    self._kill(worker)
+                else:
+                    self.tell(worker, {"do": "ping"})
+
+    def _kill(self, worker: Worker) -> None:
+        if worker.process >= 0:
+            try:
+                signal.pidfd_send_signal(worker.process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    # --- the end
+
+    def drain(self, seconds: float) -> None:
+        """Let clients of all workers move to other hubs; returns once that is over, or after `seconds`."""
+        self._ending = True
+        self._watching.kill(block=False)
+        self.ask_all({"do": "drain"}, "drained", seconds=seconds)
+
+    def stop(self, seconds: float) -> None:
+        """End all workers; those that have not ended after `seconds` are killed."""
+        self._ending = True
+        self._watching.kill(block=False)
+        for worker in list(self.workers.values()):
+            worker.ending = True
+            self.tell(worker, {"do": "end"})
+        until = time.monotonic() + seconds
+        while self.workers and time.monotonic() < until:
+            self.changed.clear()
+            self.changed.wait(max(0.0, until - time.monotonic()))
+        for worker in list(self.workers.values()):
+            self._kill(worker)
+        self._greenlets.kill(timeout=1)

@@ -1,0 +1,192 @@
+"""The process that workers are forked from: it has the tables and certificates, and does nothing else.
+
+    main process --- fork --> forker     at the start, before anything of gevent runs
+    main process --- "fork", a channel --> forker --- fork --> worker     at the start, and where one has died
+    main process --- "settings" --> forker     after a reload: for workers that come later
+
+Knows: what workers have in common and do not change (tables, keys), and that a fork copies one thread only.
+Refuses to know: what a worker does (worker_process), when one is wanted (worker_crew).
+
+Nothing runs here that could be half done when a worker is made: no event loop, no thread, no lock. Tables,
+certificates and code are in memory once, for the kernel copies only what is written to. The collector looks
+at none of it (gc.freeze), as that would be writing.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pwd
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gevent
+import gevent.socket
+from gevent import monkey
+from gevent.lock import BoundedSemaphore
+
+from lib import (
+    log_setup,
+    service_preload,
+    service_privileges,
+    service_rights,
+    service_signals,
+    settings_needs,
+    worker_channel,
+    worker_settings,
+)
+from lib.errors import HostError
+from lib.hub_tables import Tables
+from lib.settings import Settings
+from lib.settings_transport import TransportSettings
+from lib.stream_open import Acceptor
+from lib.worker_channel import Channel
+
+Acceptors = dict[str, tuple[TransportSettings, Acceptor]]
+"""Name of a service -> its transport, and what opens its connections."""
+Run = Callable[[int, Channel, Settings, Tables, Acceptors], int]
+"""A worker's life (worker_process.run): its number, its channel, and what it shares; returns a status."""
+
+_fork = monkey.get_original("os", "fork")
+_Socket = monkey.get_original("socket", "socket")
+
+
+class Forker:
+    """The forking process, as the main process sees it."""
+
+    def __init__(self, settings: Settings, account: pwd.struct_passwd | None, run: Run) -> None:
+        """Fork it. Raises HostError where a certificate cannot be loaded. `run` is what each worker runs."""
+        log_setup.pause()  # a thread that holds a lock would hold it for ever in the copy
+        ours, theirs = worker_channel.pair(_Socket)
+        self.pid = _fork()
+        if not self.pid:
+            ours.close()
+            theirs.setblocking(True)
+            _end(lambda: _serve(Channel(theirs), settings, account, run))
+        theirs.close()
+        self.channel = Channel(gevent.socket.socket(fileno=ours.detach()))
+        self._one = BoundedSemaphore(1)  # a reply belongs to the last request
+
+    def wait_ready(self) -> None:
+        """Wait until it has loaded everything. Raises HostError with its own words where it could not."""
+        found = self.channel.receive()
+        if found is None:
+            raise HostError("the process that workers are forked from has ended")
+        if error := found[0].get("error"):
+            raise HostError(str(error))
+
+    def fork(self, number: int) -> tuple[Channel, int]:
+        """A new worker of this number: our end of its channel, and its pid. Raises OSError."""
+        ours, theirs = worker_channel.pair(gevent.socket.socket)
+        try:
+            with self._one:
+                self.channel.send({"do": "fork", "number": number}, theirs.fileno())
+                found = self.channel.receive()
+        finally:
+            theirs.close()
+        if found is None or "pid" not in found[0]:
+            ours.close()
+            raise OSError(10, str(found[0]["error"]) if found else "the process that forks has ended")
+        return Channel(ours), int(found[0]["pid"])
+
+    def use(self, settings: bytes) -> None:
+        """Use these settings, packed, for workers that come from now on. Raises OSError."""
+        file = worker_channel.held(settings)
+        try:
+            with self._one:
+                self.channel.send({"do": "settings"}, file)
+                self.channel.receive()
+        finally:
+            worker_channel.shut(file)
+
+    def close(self) -> None:
+        """End it; its workers go on."""
+        self.channel.close()
+
+
+def _end(run: Callable[[], int]) -> None:
+    """Run something in a copy of a process, and end the copy with its status, whatever comes."""
+    status = 1
+    log_setup.begin_anew()
+    try:
+        status = run()
+    except BaseException as error:  # noqa: BLE001  nothing of it may go on in what is the parent's code
+        sys.stderr.write(f"error: a worker has ended by {type(error).__name__}: {error}\n")
+    finally:
+        try:
+            log_setup.flush()
+        finally:
+            os._exit(status)
+
+
+def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | None, run: Run) -> int:
+    """The life of the forking process: until the main process ends."""
+    for code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(code, signal.SIG_IGN)  # the main process decides; a supervisor signals all of us
+    service_signals.release()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps workers; the main process sees them end
+    try:
+        service_preload.load(settings)
+        if account is not None:
+            service_preload.load_all()
+        tables, acceptors = Tables(settings), _acceptors(settings, {})
+        if account is not None:
+            keep = {service_rights.NUMBERS[name] for name in settings_needs.kept(settings)}
+            log_setup.pause()
+            service_privileges.drop(account, frozenset(keep))
+    except HostError as error:
+        channel.send({"error": str(error)})
+        return 1
+    channel.send({"do": "ready"})
+    _freeze()
+    while found := channel.receive():
+        message, descriptors = found
+        if message["do"] == "settings":
+            settings = worker_settings.unpack(worker_channel.read(descriptors[0]))
+            tables = Tables(settings)
+            try:
+                acceptors = _acceptors(settings, acceptors)
+            except HostError:
+                pass  # the hubs that run have refused it as well
+            channel.send({"do": "used"})
+            gc.unfreeze()
+            _freeze()
+            continue
+        log_setup.pause()
+        try:
+            pid = _fork()
+        except OSError as error:
+            worker_channel.shut(descriptors[0])
+            channel.send({"error": f"no worker can be made: {error.strerror}"})
+            continue
+        if not pid:
+            channel.close()
+            _end(partial(_become, run, int(message["number"]), descriptors[0], settings, tables, acceptors))
+        worker_channel.shut(descriptors[0])
+        channel.send({"pid": pid})
+    return 0
+
+
+def _become(run: Run, number: int, descriptor: int, *shared: Any) -> int:
+    """Be a worker, with an event loop of its own."""
+    gevent.reinit()
+    return run(number, Channel(gevent.socket.socket(fileno=descriptor)), *shared)
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+def _acceptors(settings: Settings, before: Acceptors) -> Acceptors:
+    """What opens the connections of each service; made anew only where its transport is another one."""
+    found: Acceptors = {}
+    for hub in settings.hubs:
+        had = before.get(hub.name)
+        if had is None or had[0] != hub.transport:
+            had = hub.transport, Acceptor(hub.transport, hub.name)
+        found[hub.name] = had
+    return found

@@ -1,0 +1,192 @@
+"""A link between two workers of one machine: a pair of sockets, with frames for hosts and claims of hosts.
+
+Knows: how frames are put into envelopes and taken out, what waits where the other worker does not keep up.
+Refuses to know: which links there are (worker_links), how a packet goes on from here (whoever takes frames).
+
+The envelopes are those of links between hubs (cluster_frames), and so is the queue: tenants and flows take
+turns in it. There is no TLS and no keepalive, for the kernel ends the link together with either process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gevent
+from gevent import monkey
+
+from lib import cluster_envelopes, cluster_frames, framing, worker_wire
+from lib.cluster_link import Receiver
+from lib.counters import Traffic
+from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Reason
+from lib.packet import Buffer
+from lib.service_scheduling import breathe
+from lib.session_queue import SendQueue
+from lib.worker_wire import Claim
+
+QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
+"""What may wait for one other worker."""
+RUN_BYTES = 192 << 10
+"""Bytes that are taken from the queue at a time."""
+TURN_SECONDS = 0.001
+"""How long frames are taken before other sockets have their turn."""
+_IOV_MAX = 1024
+_OriginalSocket = monkey.get_original("socket", "socket")
+_buffer = framing.ReceiveBuffer()
+"""Where all links receive: what has come is forwarded before another one does."""
+
+
+class WorkerLink:
+    """The link with one other worker."""
+
+    def __init__(
+        self,
+        name: str,
+        sock: Any,
+        receiver: Callable[[], Receiver],
+        told: Callable[[Claim], None],
+        drops: Traffic,
+    ) -> None:
+        """`name` is the other worker's, `sock` our end of the pair, which is taken over.
+
+        `receiver` gives what takes frames now, `told` is told of claims; `drops` counts what is dropped in
+        the queue.
+        """
+        self.name = name
+        self.traffic = Traffic()
+        """What has come and gone by it."""
+        self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self._sock.setblocking(False)
+        self.receiver, self._told, self._drops = receiver, told, drops
+        self._hub = gevent.get_hub()
+        self._readable = self._hub.loop.io(self._sock.fileno(), 1)
+        self._writable = self._hub.loop.io(self._sock.fileno(), 2)
+        self._queue = SendQueue(QUEUE_BYTES, QUEUE_SECONDS)
+        self._claims: deque[bytes] = deque()
+        """Claims that wait: none of them is ever dropped, and they go before all frames."""
+        self._rest = b""
+        """What is being written, from its first byte that the kernel has not."""
+        self._writer: gevent.Greenlet | None = None
+
+    # --- sending
+
+    def send(self, namespace: bytes, buffers: Sequence[Buffer]) -> None:
+        """Send a run of whole frames for hosts at the other worker; never waits. They may be reused then."""
+        out, packets = cluster_envelopes.enclose(namespace, buffers)
+        self.traffic.sent_packets += packets
+        self.traffic.sent_bytes += sum(map(len, out))
+        if self._writer is not None:
+            self._queue.push(b"".join(out), time.monotonic(), self._drops)
+            return
+        self._begin(out)
+
+    def tell(self, claims: Iterable[bytes]) -> None:
+        """Tell the other worker of hosts here: contents of frames. Never waits."""
+        frames = [framing.encode(claim) for claim in claims]
+        if self._writer is not None:
+            self._claims += frames
+        elif frames:
+            self._begin(frames)
+
+    def _begin(self, out: Sequence[Buffer]) -> None:
+        """Write what the kernel takes now; a greenlet writes the rest."""
+        try:
+            sent = self._sock.sendmsg(out[:_IOV_MAX])
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # the other worker has ended, which the reader finds out
+            return
+        if sent < sum(map(len, out)):
+            self._rest = b"".join(out)[sent:]
+            self._writer = gevent.spawn(self._write)
+
+    def _write(self) -> None:
+        try:
+            while self._fill():
+                self._hub.wait(self._writable)
+                try:
+                    while self._fill() and (sent := self._sock.send(self._rest)):
+                        self._rest = self._rest[sent:]
+                except (BlockingIOError, InterruptedError):
+                    pass
+        except OSError:
+            pass
+        finally:
+            self._writer = None
+
+    def _fill(self) -> bool:
+        """Take what is next, where nothing is left of what was; False where nothing waits."""
+        if not self._rest and self._claims:
+            self._rest = b"".join(self._claims)
+            self._claims.clear()
+        if not self._rest:
+            self._rest = self._queue.pop(time.monotonic(), self._drops, RUN_BYTES)
+        return bool(self._rest)
+
+    # --- receiving
+
+    def run(self) -> None:
+        """Read until the link ends. Raises OSError, also for what belongs on no link."""
+        tail = b""
+        while True:
+            while framing.is_whole(tail):  # more has come than a turn has time for
+                breathe()
+                data = bytearray(tail + bytes(framing.SLACK))
+                tail = self._turn(data, memoryview(data), 0, len(tail))
+            self._hub.wait(self._readable)
+            try:
+                size = self._sock.recv_into(_buffer.landing)
+            except (BlockingIOError, InterruptedError):
+                continue
+            if not size:
+                return
+            tail = self._turn(_buffer.data, _buffer.view, _buffer.join(tail), framing.HEADROOM + size)
+
+    def _turn(self, data: bytearray, view: memoryview, start: int, end: int) -> bytes:
+        """Take whole frames of data[start:end] for a turn's time; returns what is left. Raises OSError."""
+        receiver = self.receiver()
+        try:
+            try:
+                stop = self._scan(receiver, data, view, start, end)
+                tail = bytes(view[stop:end])
+            finally:
+                receiver.send()
+            if receiver.has_rest:
+                receiver.go_on()
+        except ProtocolError as error:
+            raise OSError(71, str(error)) from None
+        return tail
+
+    def _scan(self, receiver: Receiver, data: bytearray, view: memoryview, start: int, end: int) -> int:
+        """Take whole frames; returns where it stopped. Raises ProtocolError for what belongs on no link."""
+        at, until = start, time.monotonic() + TURN_SECONDS
+        while at + 2 <= end:
+            begin, after = at + 2, at + 2 + (data[at] << 8 | data[at + 1])
+            if after > end:
+                break
+            if after > begin and data[begin] == worker_wire.MARK:
+                receiver.send()  # what came before it was decided by what was known before it
+                self._told(worker_wire.decode(bytes(view[begin:after])))
+            else:
+                namespace = cluster_frames.namespace_of(data, begin, after)
+                frames = begin + cluster_frames.HEADER
+                self.traffic.received_packets += receiver.take(namespace, data, view, frames, after)
+            at = after
+            if time.monotonic() > until:
+                break
+        self.traffic.received_bytes += at - start
+        return at
+
+    def close(self) -> None:
+        """End the link; only to be called by the greenlet that has read it. What waits is dropped."""
+        if self._writer is not None:
+            self._writer.kill()
+        lost = self._queue.clear()
+        if lost:
+            self._drops.drop(Reason.SESSION_GONE, lost, "", b"", time.monotonic())
+        self._readable.close()
+        self._writable.close()
+        self._sock.close()

@@ -1,0 +1,282 @@
+"""A worker: it serves the connections that it is given, with all that a hub is, to the main process's end.
+
+Knows: what is done for each message of the main process, and that a worker without a main process ends.
+Refuses to know: who gets which connection (worker_front), what the main process makes of it (worker_crew),
+how hubs work (hub).
+
+    begin        the addresses of the services: hubs are made, tables are read -> "ready"
+    connection   a client's, for a service -> "closed" at its end
+    control      somebody asks (ctl_server)
+    link         our end of a pair of sockets with another worker
+    check, use   the settings of a reload: first all workers look at them, then all use them
+    refresh      sources are read again
+    drops        drop counters go to the log
+    drain, end   clients are told to move; all ends
+    ping         -> "pong", with sessions and faults
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gevent
+import gevent.socket
+from gevent.pool import Group
+
+from lib import (
+    log_setup,
+    service_notify,
+    service_reload,
+    service_supervisor,
+    service_threads,
+    worker_channel,
+    worker_settings,
+)
+from lib.capture_taps import Taps
+from lib.ctl_handlers import handlers
+from lib.ctl_server import Answers
+from lib.errors import ConfigError, HostError
+from lib.framing import ReceiveBuffer
+from lib.hub import Hub
+from lib.hub_tables import Tables
+from lib.log_events import Entry
+from lib.namespace_domain import Domain
+from lib.service_drops import say_drops
+from lib.service_parts import Parts
+from lib.service_policy_watch import PolicyWatch
+from lib.service_scheduling import Breaths
+from lib.service_watchdog import Watchdog
+from lib.settings import HubSettings, Settings
+from lib.worker_channel import Channel
+from lib.worker_forker import Acceptors
+from lib.worker_links import WorkerLinks
+from lib.worker_listener import HandedServer
+
+LOAD_SECONDS = 2.0
+"""How long a worker waits for its tables' sources before it takes connections, as a hub does."""
+FIRST = 1
+"""The worker that says for all of them what all of them do: which tables were read, what a reload changed."""
+_SAID_ONCE = (
+    *(Entry.RELOAD_CHANGE, Entry.RELOAD_DONE, Entry.SOURCE_FAILED, Entry.SOURCE_RECOVERED),
+    *(Entry.CONFIG_WARNING, Entry.CONFIG_NOTICE, Entry.CERTIFICATE_RELOADED),
+)
+_SAID_BY_MAIN = (Entry.LISTENING,)
+
+
+def name_of(number: int) -> str:
+    """What a worker is called in replies and in the log."""
+    return f"worker {number}"
+
+
+class _Parts(Parts):
+    """The parts of a worker: tables and certificates are shared, and nothing listens."""
+
+    def __init__(
+        self, settings: Settings, tables: Tables, acceptors: Acceptors, addresses: dict[str, Any]
+    ) -> None:
+        self.new_tables = lambda settings: tables
+        self.servers: dict[str, HandedServer] = {}
+        self._acceptors, self._addresses = acceptors, addresses
+        self.new_hub = self._shared_hub
+        super().__init__(settings, lambda device: None)
+
+    def _shared_hub(
+        self, settings: HubSettings, domain: Domain, tables: Tables, buffer: ReceiveBuffer, taps: Taps
+    ) -> Hub:
+        def listen(settings: Any, greet: Any, serve: Any, pool: Any, make_room: Any) -> HandedServer:
+            server = HandedServer(tuple(self._addresses[settings.name]), greet, serve, pool)
+            self.servers[settings.name] = server
+            return server
+
+        acceptor = self._acceptors[settings.name][1]
+        return Hub(settings, domain, tables, buffer, taps, listen, acceptor)
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(
+        self, number: int, channel: Channel, settings: Settings, tables: Tables, acceptors: Acceptors
+    ) -> None:
+        self.number, self._channel = number, channel
+        self._settings, self._tables, self._acceptors = settings, tables, acceptors
+        self._parts: _Parts | None = None
+        self._answers: Answers | None = None
+        self._links: WorkerLinks | None = None
+        self._watchdog: Watchdog | None = None
+        self._policy: PolicyWatch | None = None
+        self._next: Settings | None = None
+        """The settings of a reload that this worker has looked at."""
+        self._spawned = Group()
+        self._in_order: dict[str, Callable[..., None]] = {
+            "begin": self._begin,
+            "connection": self._connection,
+            "link": self._link,
+        }
+        self._beside: dict[str, Callable[..., None]] = {
+            "control": self._control,
+            "check": self._check,
+            "use": self._use,
+            "refresh": self._refresh,
+            "drops": self._drops,
+            "drain": self._drain,
+            "ping": self._ping,
+        }
+        """What may take a while, and must not hold up connections."""
+
+    def run(self) -> int:
+        """Do what the main process says until it ends; returns an exit status."""
+        try:
+            while found := self._channel.receive():
+                message, descriptors = found
+                if message["do"] == "end":
+                    break
+                if (act := self._in_order.get(message["do"])) is not None:
+                    act(message, *descriptors)
+                else:
+                    self._spawned.spawn(self._beside[message["do"]], message, *descriptors)
+        except HostError as error:
+            self._send({"did": "failed", "error": str(error)})
+            return 1
+        finally:
+            self._spawned.kill(block=False)
+            self._stop()
+        return 0
+
+    def _send(self, message: dict[str, object]) -> None:
+        try:
+            self._channel.send(message)
+        except OSError:
+            pass  # the main process has ended: so does this one, at its next message
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        workers = int(message["workers"])
+        settings = worker_settings.of_worker(self._settings, workers)
+        self._parts = parts = _Parts(settings, self._tables, self._acceptors, message["addresses"])
+        self._links = WorkerLinks(name_of(self.number), parts.hubs)
+        service_threads.begin()
+        service_supervisor.watch_greenlets()
+        parts.tapping.record(settings.recorder)
+        parts.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
+        if settings.trace:
+            parts.tapping.trace(settings.trace)
+        files = lambda: parts.settings.files  # noqa: E731
+        asked = handlers(parts.hubs, parts.clients, parts.tables, files, "")
+        self._answers = Answers({**asked, **parts.tapping.handlers()})
+        self._answers.task.start()
+        self._watchdog = Watchdog(service_notify.Notifier(), parts.hubs, parts.clients)
+        self._policy = PolicyWatch(lambda: parts.settings, parts.tables)
+        self._spawned.spawn(self._start, parts)
+
+    def _start(self, parts: _Parts) -> None:
+        assert self._links is not None
+        parts.start_tables()
+        parts.tables.wait_loaded(LOAD_SECONDS)
+        self._links.start()
+        parts.start_services()
+        service_supervisor.keep("the log is kept in order", log_setup.tend)
+        if self.number == FIRST and self._policy is not None:
+            self._policy.start()
+        gc.freeze()
+        self._send({"did": "ready"})
+
+    def _connection(self, message: dict[str, Any], *descriptors: int) -> None:
+        over = partial(self._send, {"did": "closed", "number": message["number"]})
+        server = self._parts.servers.get(message["service"]) if self._parts is not None else None
+        if not descriptors or server is None:  # there was no descriptor left for it
+            _close(descriptors)
+            over()
+            return
+        try:
+            server.take(descriptors[0], tuple(message["address"]), over)
+        except OSError:  # it has gone already
+            _close(descriptors)
+            over()
+
+    def _control(self, message: dict[str, Any], descriptor: int) -> None:
+        assert self._answers is not None
+        self._answers.serve(gevent.socket.socket(fileno=descriptor))
+
+    def _link(self, message: dict[str, Any], descriptor: int) -> None:
+        assert self._links is not None
+        self._links.add(message["name"], gevent.socket.socket(fileno=descriptor))
+
+    def _ping(self, message: dict[str, Any]) -> None:
+        hubs = self._parts.hubs.values() if self._parts is not None else ()
+        sessions = [len(hub.sessions) for hub in hubs]
+        fault = self._watchdog.fault() if self._watchdog is not None else ""
+        self._send({"did": "pong", "sessions": sessions, "fault": fault})
+
+    def _refresh(self, message: dict[str, Any]) -> None:
+        if self._parts is not None:
+            self._parts.tables.refresh()
+
+    def _drops(self, message: dict[str, Any]) -> None:
+        if self._parts is not None:
+            say_drops(self._parts)
+
+    def _check(self, message: dict[str, Any], descriptor: int) -> None:
+        """Look at the settings of a reload: whether they can be used here."""
+        parts, step = self._parts, Breaths()
+        assert parts is not None
+        problems: list[str] = []
+        try:
+            new = worker_settings.unpack(worker_channel.read(descriptor), step)
+            self._next = worker_settings.of_worker(new, int(message["workers"]))
+            service_reload.checked(parts, lambda step: self._next or parts.settings, step)
+        except ConfigError as error:
+            problems = list(map(str, error.problems))
+        except HostError as error:
+            problems = [str(error)]
+        self._send({"did": "checked", "problems": problems})
+
+    def _use(self, message: dict[str, Any]) -> None:
+        """Use the settings that were looked at."""
+        parts, new = self._parts, self._next
+        assert parts is not None
+        failed: list[tuple[str, str]] = []
+        if new is not None:
+            self._next = None
+            parts.tables.refresh()
+            failed = service_reload.use(parts, new, Breaths())
+            assert self._links is not None
+            self._links.follow()
+            if self.number == FIRST and self._policy is not None:
+                self._policy.wake()
+        self._send({"did": "used", "failed": failed})
+
+    def _drain(self, message: dict[str, Any]) -> None:
+        """Let clients move to other hubs; "drained" then."""
+        if self._parts is not None:
+            draining = Group()
+            for hub in self._parts.hubs.values():
+                draining.spawn(hub.drain)
+            draining.join()
+        self._send({"did": "drained"})
+
+    def _stop(self) -> None:
+        if self._policy is not None:
+            self._policy.stop()
+        if self._links is not None:
+            self._links.stop()
+        if self._parts is not None:
+            self._parts.stop()
+
+
+def run(number: int, channel: Channel, settings: Settings, tables: Tables, acceptors: Acceptors) -> int:
+    """A worker's life, in a copy of the process that forks workers; returns an exit status."""
+    random.seed()  # else all workers would draw the same delays
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    said: tuple[Entry, ...] = _SAID_BY_MAIN if number == FIRST else (*_SAID_BY_MAIN, *_SAID_ONCE)
+    log_setup.leave_out(said)
+    return Worker(number, channel, settings, tables, acceptors).run()
+
+
+def _close(descriptors: tuple[int, ...]) -> None:
+    for descriptor in descriptors:
+        worker_channel.shut(descriptor)

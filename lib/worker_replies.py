@@ -1,0 +1,133 @@
+"""The replies of several workers to one request of the control socket, merged into one.
+
+Knows: which rows are put one after the other, which are one and the same, and what is summed.
+Refuses to know: how workers are asked (worker_control), what rows say (ctl_status, ctl_drops, ctl_health).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+MAX_PROBLEMS = 100
+_SUMMED_OF_HUB = ("sessions", "unnamed_clients")
+
+
+def status(replies: Sequence[Row]) -> Row:
+    """One `status` of those of all workers; what is the process's own (its pid, …) is that of the first."""
+    merged = dict(replies[0])
+    merged["hubs"] = one_for_each(_rows(replies, "hubs"), ("service",), _hub)
+    merged["sessions"] = list(_rows(replies, "sessions"))
+    merged["refused"] = _refused(replies)
+    merged["tables"] = one_for_each(_rows(replies, "tables"), ("kind", "name"), _table)
+    merged["tasks"] = one_for_each(_rows(replies, "tasks"), ("task",), _task)
+    merged["log"] = one_for_each(_rows(replies, "log"), ("output",), _output)
+    policies = [reply["policy"] for reply in replies if reply.get("policy", {}).get("ran_s") is not None]
+    merged["policy"] = policies[0] if policies else merged.get("policy")
+    return merged
+
+
+def drops(replies: Sequence[Row]) -> Row:
+    """One `drops` of those of all workers."""
+    counted = _rows(replies, "drops")
+    refusals = _rows(replies, "refusals")
+    return {
+        "drops": one_for_each(counted, ("namespace", "host", "peer", "reason"), _count),
+        "destinations": one_for_each(
+            _rows(replies, "destinations"), ("namespace", "destination"), _destination
+        ),
+        "refusals": one_for_each(refusals, ("service", "reason"), _count),
+    }
+
+
+def health(replies: Sequence[Row], more: Sequence[str], pid: int) -> Row:
+    """One `health` of those of all workers, with more problems than those of theirs."""
+    problems = list(dict.fromkeys([*more, *(one for reply in replies for one in reply["problems"])]))
+    return {
+        **(replies[0] if replies else {"warnings": [], "hubs": [], "clients": []}),
+        "healthy": not problems,
+        "pid": pid,
+        "problems": problems[:MAX_PROBLEMS],
+        "warnings": list(dict.fromkeys(one for reply in replies for one in reply["warnings"])),
+        "hubs": one_for_each(_rows(replies, "hubs"), ("service",), _listening),
+    }
+
+
+def one_for_each(rows: Iterable[Row], keys: Sequence[str], merge: Callable[[Row, Row], Row]) -> list[Row]:
+    """Rows that have the same values of these keys, merged into one row; in the order of the first ones."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        key = tuple(str(row.get(name)) for name in keys)
+        found[key] = merge(found[key], row) if key in found else row
+    return list(found.values())
+
+
+def _rows(replies: Sequence[Row], name: str) -> Iterable[Row]:
+    return (row for reply in replies for row in reply.get(name, ()))
+
+
+def _hub(one: Row, other: Row) -> Row:
+    sums = {name: one[name] + other[name] for name in _SUMMED_OF_HUB}
+    return {**one, **sums, "warnings": list(dict.fromkeys([*one["warnings"], *other["warnings"]]))}
+
+
+def _listening(one: Row, other: Row) -> Row:
+    return other if other["problem"] and not one["problem"] else one
+
+
+def _table(one: Row, other: Row) -> Row:
+    """The row of the worker where a source fails: all have the same tables, each reads for itself."""
+    return other if _fails(other) and not _fails(one) else one
+
+
+def _fails(row: Row) -> bool:
+    asked = [row["plugin"]] if row.get("plugin") else []
+    return any(source["error"] for source in (*row["sources"], *asked))
+
+
+def _task(one: Row, other: Row) -> Row:
+    failing = [row["failing_s"] for row in (one, other) if row["failing_s"] is not None]
+    return {
+        **one,
+        "failures": one["failures"] + other["failures"],
+        "error": one["error"] or other["error"],
+        "failing_s": max(failing, default=None),
+    }
+
+
+def _output(one: Row, other: Row) -> Row:
+    sums = {name: one[name] + other[name] for name in ("waiting", "lost")}
+    return {**one, **sums, "error": one["error"] or other["error"]}
+
+
+def _count(one: Row, other: Row) -> Row:
+    return {**one, "count": one["count"] + other["count"], "last": _later(one["last"], other["last"])}
+
+
+def _later(one: Row | None, other: Row | None) -> Row | None:
+    """What was seen last of two."""
+    if one is None or other is None:
+        return one or other
+    return one if one["ago_s"] <= other["ago_s"] else other
+
+
+def _destination(one: Row, other: Row) -> Row:
+    return {
+        **one,
+        "reasons": added(one["reasons"], other["reasons"]),
+        "last_s": min(one["last_s"], other["last_s"]),
+    }
+
+
+def _refused(replies: Sequence[Row]) -> Row:
+    found: Row = {}
+    for reply in replies:
+        for service, counts in reply.get("refused", {}).items():
+            found[service] = added(found.get(service, {}), counts)
+    return found
+
+
+def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Counts by name, summed."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}

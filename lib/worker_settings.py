@@ -1,0 +1,83 @@
+"""Settings as one worker has them, and on their way from the main process to the others.
+
+Knows: what a worker does not have (a second lane, datagrams), its part of the memory for queues; that big
+tables are packed and unpacked in pieces, so that packets pass meanwhile.
+Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
+
+The bytes are pickles. They come from a process of the same program, by a socket that nobody else has.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from lib.settings import Settings, TableSettings
+from lib.settings_transport import STREAM
+
+ROWS = 1024
+"""Routes that are packed and unpacked in one step."""
+
+
+def of_worker(settings: Settings, workers: int) -> Settings:
+    """The settings of one of so many workers."""
+    hubs = tuple(
+        replace(hub, lanes=1, channel=STREAM, queue_memory=hub.queue_memory // workers)
+        for hub in settings.hubs
+    )
+    return replace(settings, hubs=hubs, control="", user="")
+
+
+class _Packer(pickle.Pickler):
+    """Packs settings without their tables, which are named instead."""
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """The name of a table; None for everything else."""
+        return obj.name if isinstance(obj, TableSettings) else None
+
+
+class _Unpacker(pickle.Unpickler):
+    tables: dict[str, TableSettings]
+
+    def persistent_load(self, pid: Any) -> TableSettings:
+        """The table of that name."""
+        return self.tables[pid]
+
+
+def pack(settings: Settings, step: Callable[[], None] = lambda: None) -> bytes:
+    """Settings as bytes. Calls `step` after each little piece of work."""
+    out = io.BytesIO()
+    every = {id(table): table for table in settings.tables}
+    every |= {id(hub.default_table): hub.default_table for hub in settings.hubs if hub.default_table}
+    _dump(out, len(every))
+    for table in every.values():
+        _dump(out, (replace(table, routes=()), len(table.routes)))
+        for start in range(0, len(table.routes), ROWS):
+            _dump(out, table.routes[start : start + ROWS])
+            step()
+    _Packer(out, pickle.HIGHEST_PROTOCOL).dump(settings)
+    return out.getvalue()
+
+
+def _dump(out: io.BytesIO, value: object) -> None:
+    pickle.dump(value, out, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(data: bytes, step: Callable[[], None] = lambda: None) -> Settings:
+    """The settings that were packed; `step` as for pack."""
+    source = io.BytesIO(data)
+    tables: dict[str, TableSettings] = {}
+    for _ in range(pickle.load(source)):
+        table, size = pickle.load(source)
+        routes: list[Any] = []
+        while len(routes) < size:
+            routes += pickle.load(source)
+            step()
+        tables[table.name] = replace(table, routes=tuple(routes))
+    whole = _Unpacker(source)
+    whole.tables = tables
+    found: Settings = whole.load()
+    return found

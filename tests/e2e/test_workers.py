@@ -1,0 +1,279 @@
+"""A hub with workers: its sessions in several processes, which are one hub to all who look on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import load
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
+from tests.support.program import (
+    OVERLAY_1,
+    OVERLAY_2,
+    drops,
+    pings,
+    program_pid,
+    reach,
+    run,
+    start,
+    start_client,
+    start_hub,
+    wait_for,
+)
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+
+Write = Callable[[str, str], str]
+HUB = """\
+workers: 2
+services:
+- name: hub
+  addr: ":8443"
+  handler: {{type: router, metadata: {{router: r{more}}}}}
+  listener: {{type: {kind}}}
+{rest}routers:
+- name: r
+  routes:
+  - {{dst: 192.168.123.1/32, gateway: host-1}}
+  - {{dst: 192.168.123.2/32, gateway: host-2}}
+"""
+
+
+class Hub:
+    """A hub with two workers, and what is asked of it."""
+
+    def __init__(self, topology: Topology, write: Write, directory: Path) -> None:
+        self.topology, self._write = topology, write
+        self.control = str(directory / "hub.sock")
+        self.file = ""
+
+    def start(self, kind: str = "tcp", more: str = "", rest: str = "", *arguments: str) -> Process:
+        self.write(kind, more, rest)
+        words = ("-C", self.file, "--control", self.control, *arguments)
+        self.process = start_hub(self.topology.hub, *words)
+        return self.process
+
+    def write(self, kind: str = "tcp", more: str = "", rest: str = "") -> None:
+        self.file = self._write("hub.yml", HUB.format(kind=kind, more=more, rest=rest))
+
+    def host(
+        self, number: int, kind: str = "tcp", name: int = 0, namespace: Namespace | None = None
+    ) -> Process:
+        address = {1: HUB_TO_HOST_1, 2: HUB_TO_HOST_2}[number]
+        scheme = "router" if kind == "tcp" else f"router+{kind}"
+        listen = f"tun:///host-{name or number}?net=192.168.123.{name or number}/24"
+        here = namespace or {1: self.topology.host_1, 2: self.topology.host_2}[number]
+        return start_client(here, "-L", listen, "-F", f"{scheme}://{address}:8443")
+
+    def both(self, kind: str = "tcp") -> tuple[Process, Process]:
+        return self.host(1, kind), self.host(2, kind)
+
+    def ask(self, *words: str) -> str:
+        status, said = run(*words, "--control", self.control)
+        assert status == 0, said
+        return said
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ask("status", "--json"))
+        return found
+
+    def worker(self, number: int) -> dict[str, Any]:
+        found: dict[str, Any] = next(
+            (row for row in self.status()["workers"] if row["worker"] == number), {"pid": 0, "ready": False}
+        )
+        return found
+
+    def kill(self, number: int) -> None:
+        """Kill a worker, and wait until another one is in its place."""
+        pid = self.worker(number)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: (one := self.worker(number))["ready"] and one["pid"] != pid)
+
+    def session(self, host: str) -> dict[str, Any]:
+        found: dict[str, Any] = next((row for row in self.status()["sessions"] if row["host"] == host), {})
+        return found
+
+
+@pytest.fixture
+def hub(topology: Topology, write: Write, tmp_path: Path) -> Hub:
+    return Hub(topology, write, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "wss"])
+def test_hosts_in_two_workers_reach_each_other(hub: Hub, kind: str) -> None:
+    topology = hub.topology
+    hub.start(kind)
+    hub.both(kind)
+    reach(topology.host_1, OVERLAY_2)
+    assert pings(topology.host_1, OVERLAY_2) == 5
+    assert pings(topology.host_2, OVERLAY_1, 5, "-s", "1300") == 5
+    load.transfer(topology.host_1, topology.host_2, OVERLAY_2, 8)
+    load.transfer(topology.host_2, topology.host_1, OVERLAY_1, 8)
+    assert [row["connections"] for row in hub.status()["workers"]] == [1, 1], "each has one of the two"
+    page = hub.ask("drops")
+    assert not re.search("foreign-source|no-link|no-namespace", page), page
+
+
+def test_whoever_looks_on_sees_one_hub(hub: Hub) -> None:
+    topology = hub.topology
+    hub.start()
+    first, _ = hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    seen = hub.status()
+    assert seen["pid"] == program_pid(hub.process)
+    assert sorted(row["host"] for row in seen["sessions"]) == ["host-1", "host-2"]
+    (service,) = seen["hubs"]
+    assert (service["sessions"], len({row["pid"] for row in seen["workers"]})) == (2, 2)
+    page = hub.ask("status")
+    assert "hub hub on :8443 over tcp, 2 sessions" in page
+    assert re.search(r"2 workers, connections of each: 1 \(pid \d+\) 1, 2 \(pid \d+\) 1", page), page
+    page = " ".join(hub.ask("explain", "--from", "host-1", OVERLAY_2).split())
+    assert "goes to host-2 by hub at worker 2, link" in page, page
+    page = " ".join(hub.ask("explain", "--from", "host-2", OVERLAY_1).split())
+    assert "goes to host-1 by hub at worker 1, link" in page, page
+    assert "192.168.123.2/32" in hub.ask("routes")
+    assert json.loads(hub.ask("health", "--json"))["healthy"]
+    before = first.line_count()
+    assert "1 session ended" in hub.ask("kick", "host-1")
+    first.wait_line("connected to", after=before)
+    status, said = run("kick", "host-9", "--control", hub.control)
+    assert status == 1
+    assert "no live session of host 'host-9'" in said
+    topology.host_1.run("ping", "-c1", "-W1", "192.168.123.77", check=False)
+    assert "no-route" in hub.ask("drops")
+    drops(hub.process, lambda counts: any(reason == "no-route" for _, _, reason in counts))
+
+
+def test_a_capture_has_each_packet_once(hub: Hub, tmp_path: Path) -> None:
+    topology = hub.topology
+    hub.start()
+    hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    file = tmp_path / "seen.pcapng"
+    words = ("capture", "--control", hub.control, "-w", str(file), "icmp")
+    capture = start(topology.hub, *words)
+    wait_for(lambda: file.exists() and file.stat().st_size)
+    assert pings(topology.host_1, OVERLAY_2, 4) == 4
+    capture.send(signal.SIGINT)
+    capture.wait()
+    assert "8 packets" in capture.text(), capture.text()
+
+
+def test_a_worker_that_dies_is_replaced(hub: Hub) -> None:
+    topology = hub.topology
+    hub.start()
+    _, second = hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    before, pid = hub.session("host-1"), hub.worker(2)["pid"]
+    lines = second.line_count()
+    began = time.monotonic()
+    hub.kill(2)
+    took = time.monotonic() - began
+    second.wait_line("connected to", after=lines)
+    reach(topology.host_1, OVERLAY_2)
+    after = hub.session("host-1")
+    assert (after["peer"], after["since_s"] > before["since_s"]) == (before["peer"], True), (
+        "nobody else noticed"
+    )
+    assert [row["connections"] for row in hub.status()["workers"]] == [1, 1]
+    assert hub.status()["worker_deaths"] == 1
+    assert json.loads(hub.ask("health", "--json"))["healthy"]
+    hub.process.wait_line(rf"worker 2 \(pid {pid}\): .*another one takes its place")
+    assert took < 5, "asking takes a part of it; within a second on a quiet machine"
+
+
+def test_a_reload_is_for_all_workers_or_for_none(hub: Hub) -> None:
+    topology = hub.topology
+    hub.start()
+    hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    text = Path(hub.file).read_text()
+
+    def reload(new: str, line: str) -> None:
+        Path(hub.file).write_text(new)
+        before = hub.process.line_count()
+        hub.process.send(signal.SIGHUP)
+        hub.process.wait_line(line, after=before)
+
+    reload(text.replace("gateway: host-2", "gateway: host-9"), "reload: done")
+    for host in ("host-1", "host-2"):
+        _, said = run("explain", "--from", host, OVERLAY_2, "--control", hub.control)
+        assert "gateway host-9: no live session" in " ".join(said.split()), "the tables of both workers"
+    assert "host-9" in hub.ask("routes")
+    reload(text.replace("gateway: host-2", "gatewaz: host-2"), "nothing was changed")
+    assert "host-9" in hub.ask("routes")
+    reload(text.replace(":8443", ":8444"), "listens elsewhere")
+    reload(text.replace("workers: 2", "workers: 3"), "'workers' is another number")
+    reload(text, "reload: done")
+    reach(topology.host_1, OVERLAY_2)
+    assert len(hub.status()["sessions"]) == 2
+
+
+def test_a_worker_that_is_made_after_a_reload_has_the_new_settings(hub: Hub) -> None:
+    topology = hub.topology
+    hub.start()
+    text = Path(hub.file).read_text()
+    Path(hub.file).write_text(text.replace("192.168.123.2/32", "192.168.123.2/31"))
+    hub.process.send(signal.SIGHUP)
+    hub.process.wait_line("reload: done")
+    for number in (1, 2):
+        hub.kill(number)
+    assert "192.168.123.2/31" in hub.ask("routes")
+    hub.both()
+    reach(topology.host_1, OVERLAY_2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_main_process_is_the_end_of_all(hub: Hub, number: int) -> None:
+    hub.start()
+    hub.both()
+    assert len(hub.topology.hub.pids()) >= 4, "the main process, the one that forks, two workers"
+    began = time.monotonic()
+    if number == signal.SIGTERM:
+        assert hub.process.stop() == 0
+    else:
+        os.kill(program_pid(hub.process), number)
+    wait_for(lambda: not hub.topology.hub.pids())
+    assert time.monotonic() - began < 9, "drainTimeout is 5 s"
+
+
+def test_a_limit_by_address_holds_for_all_workers(hub: Hub) -> None:
+    more = "  climiter: few\n"
+    text = HUB.format(kind="tcp", more="", rest='climiters: [{name: few, limits: ["$$ 1"]}]\n')
+    hub.file = hub._write("hub.yml", text.replace("  handler:", f"{more}  handler:", 1))
+    words = ("-C", hub.file, "--control", hub.control)
+    hub.process = start_hub(hub.topology.hub, *words)
+    hub.host(1)
+    listen, forward = "tun:///host-2?net=192.168.124.2/24", f"router://{HUB_TO_HOST_1}:8443"
+    start(hub.topology.host_1, "-L", listen, "-F", forward)
+    hub.process.wait_line("more connections than the climiter allows")
+    assert "refused by hub: " in hub.ask("status")
+    assert "connections" in hub.ask("drops")
+    assert len(hub.status()["sessions"]) == 1
+
+
+def test_a_newer_session_replaces_one_in_another_worker(hub: Hub) -> None:
+    hub.start("tcp", ", onDuplicate: replace")
+    hub.host(1)
+    hub.host(2, name=1)
+    hub.process.wait_line("replaced by a new session of the same host name at hub worker 2")
+
+
+def test_workers_of_another_user(hub: Hub) -> None:
+    hub.start("tls", "", "user: nobody\n")
+    hub.both("tls")
+    reach(hub.topology.host_1, OVERLAY_2)
+    pids = hub.topology.hub.pids()
+    assert len(pids) >= 4
+    for pid in pids:
+        uids = Path(f"/proc/{pid}/status").read_text().partition("Uid:")[2].split()[:4]
+        assert set(uids) == {str(pwd.getpwnam("nobody").pw_uid)}, "nothing of it is root's"

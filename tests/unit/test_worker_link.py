@@ -1,0 +1,143 @@
+"""A link between two workers: every frame and claim comes, in its order, also where the other end is slow."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gevent
+import gevent.socket
+import pytest
+
+from lib import framing, worker_channel, worker_wire
+from lib.counters import Traffic
+from lib.errors import ProtocolError
+from lib.worker_link import WorkerLink
+from lib.worker_wire import Claim
+from tests.support.packets import udp
+
+SPACE = bytes(range(16))
+
+
+class End:
+    """One end, with what it has received."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.frames: list[tuple[bytes, bytes]] = []
+        self.seen: list[str] = []
+        self.drops = Traffic()
+        self.sends = 0
+        sock = gevent.socket.socket(fileno=descriptor)
+        self.link = WorkerLink("worker 2", sock, lambda: self, self._told, self.drops)
+        self.error = ""
+        self.reading = gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        try:
+            self.link.run()
+        except OSError as error:
+            self.error = str(error)
+
+    has_rest = False
+
+    def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int) -> int:
+        ends = list(framing.split(view[start:end]))
+        if not ends or ends[-1] != end - start:
+            raise ProtocolError("no whole frames")
+        for begin, after in zip([0, *ends], ends, strict=False):
+            self.frames.append((namespace, bytes(view[start + begin : start + after])))
+        self.seen += ["frame"] * len(ends)
+        return len(ends)
+
+    def send(self) -> None:
+        self.sends += 1
+
+    def go_on(self) -> None:
+        raise AssertionError("nothing is left")
+
+    def _told(self, claim: Claim) -> None:
+        self.seen.append(claim.host)
+
+
+@contextmanager
+def linked() -> Iterator[tuple[End, End]]:
+    ends = [End(descriptor) for descriptor in worker_channel.stream_pair()]
+    try:
+        yield ends[0], ends[1]
+    finally:
+        for end in ends:
+            end.reading.kill()
+            end.link.close()
+
+
+def frame(number: int, size: int = 100, port: int = 9) -> bytes:
+    content = number.to_bytes(4, "big").ljust(size, b".")
+    return framing.encode(udp("10.0.0.1", "10.0.0.2", content, ports=(port, 5)))
+
+
+def come(host: str) -> bytes:
+    return worker_wire.encode(Claim(worker_wire.COME, SPACE, host, 1))
+
+
+def wait(end: End, count: int) -> None:
+    with gevent.Timeout(5):
+        while len(end.seen) < count:
+            gevent.sleep(0.001)
+
+
+def test_frames_and_claims_come_in_their_order() -> None:
+    with linked() as (one, other):
+        one.link.tell([come("host-1")])
+        one.link.send(SPACE, [frame(1), frame(2)])
+        one.link.tell([come("host-2"), come("host-3")])
+        other.link.send(SPACE, [frame(3)])
+        wait(other, 5)
+        wait(one, 1)
+        assert other.seen == ["host-1", "frame", "frame", "host-2", "host-3"]
+        assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
+        assert one.frames == [(SPACE, frame(3))]
+        assert (one.link.traffic.sent_packets, other.link.traffic.received_packets) == (2, 2)
+
+
+def test_more_than_the_kernel_takes_waits_and_comes_whole() -> None:
+    with linked() as (one, other):
+        sent = [frame(number, 1000) for number in range(500)]
+        for start in range(0, len(sent), 50):
+            one.link.send(SPACE, sent[start : start + 50])
+        one.link.tell([come("host-9")])
+        wait(other, 501)
+        assert [found for _, found in other.frames] == sent
+        assert not one.drops.dropped
+
+
+def test_a_claim_is_never_lost_where_frames_are() -> None:
+    with linked() as (one, other):
+        other.reading.kill()  # it stands still
+        for port in range(9000):
+            one.link.send(SPACE, [frame(0, 1000, port)])
+        one.link.tell([come("host-7")])
+        assert one.drops.dropped, "what waits is bounded"
+        other.reading = gevent.spawn(other.link.run)
+        with gevent.Timeout(5):
+            while "host-7" not in other.seen:
+                gevent.sleep(0.001)
+        assert other.seen.count("host-7") == 1
+
+
+def test_the_end_of_one_is_the_end_of_both() -> None:
+    with linked() as (one, other):
+        one.reading.kill()
+        one.link._sock.shutdown(socket.SHUT_RDWR)
+        other.reading.join(5)
+        assert other.reading.dead
+        assert not other.error
+        other.link.send(SPACE, [frame(1)])  # to nobody, and nothing is raised
+
+
+@pytest.mark.parametrize("content", [b"\x45....", b"\xe0\x01" + bytes(30), b"\xd0\x07" + bytes(30), b"\xd0"])
+def test_what_belongs_on_no_link_ends_it(content: bytes) -> None:
+    with linked() as (one, other):
+        one.link._sock.send(framing.encode(content))
+        other.reading.join(5)
+        assert other.error

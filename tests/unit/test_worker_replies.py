@@ -1,0 +1,93 @@
+"""Replies of several workers merged into one: sums, rows of all, the row that says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib import worker_replies
+
+Row = dict[str, Any]
+
+
+def hub(sessions: int, *warnings: str) -> Row:
+    return {"service": "s", "listen": ":1", "sessions": sessions, "unnamed_clients": 1, "warnings": warnings}
+
+
+def table(error: str = "") -> Row:
+    return {"kind": "router", "name": "r", "rows": 3, "plugin": None, "sources": [{"error": error}]}
+
+
+def task(failures: int, failing: float | None, error: str = "") -> Row:
+    return {"task": "t", "failures": failures, "error": error, "failing_s": failing}
+
+
+def status(**more: Any) -> Row:
+    whole: Row = {"pid": 1, "hubs": [hub(2, "odd")], "sessions": [{"host": "a"}], "refused": {"s": {"x": 1}}}
+    whole |= {"tables": [table()], "tasks": [task(0, None)], "policy": {"ran_s": None, "holds": 0}}
+    whole |= {"log": [{"output": "stderr", "waiting": 1, "lost": 0, "error": ""}]}
+    return whole | more
+
+
+def test_status() -> None:
+    other = status(
+        pid=2,
+        hubs=[hub(3, "odd", "odder")],
+        sessions=[{"host": "b"}],
+        refused={"s": {"x": 2, "y": 1}},
+        tables=[table("gone")],
+        tasks=[task(2, 1.5, "why")],
+        policy={"ran_s": 1.0, "holds": 4},
+        log=[{"output": "stderr", "waiting": 2, "lost": 5, "error": "full"}],
+    )
+    merged = worker_replies.status([status(), other])
+    (service,) = merged["hubs"]
+    assert (service["sessions"], service["unnamed_clients"], service["warnings"]) == (5, 2, ["odd", "odder"])
+    assert merged["sessions"] == [{"host": "a"}, {"host": "b"}]
+    assert merged["refused"] == {"s": {"x": 3, "y": 1}}
+    assert merged["tables"] == [table("gone")], "what fails in one worker is seen"
+    assert merged["tasks"] == [task(2, 1.5, "why")]
+    assert merged["policy"] == {"ran_s": 1.0, "holds": 4}, "one worker runs the tests"
+    assert merged["log"] == [{"output": "stderr", "waiting": 3, "lost": 5, "error": "full"}]
+    assert worker_replies.status([other, status()])["tables"] == [table("gone")]
+
+
+def drop(count: int, ago: float | None, host: str = "(ended)") -> Row:
+    last = {"packet": f"{ago}", "ago_s": ago} if ago is not None else None
+    return {"namespace": "n", "host": host, "peer": "", "reason": "no-route", "count": count, "last": last}
+
+
+def test_drops() -> None:
+    lost = {"namespace": "n", "destination": "10.0.0.9", "reasons": {"no-route": 2}, "last_s": 5.0}
+    one = {"drops": [drop(1, 9.0), drop(7, 1.0, "a")], "destinations": [lost], "refusals": []}
+    refused = {"service": "s", "reason": "rate", "count": 4, "last": {"ago_s": 3.0, "peer": "p"}}
+    other = {
+        "drops": [drop(2, 4.0)],
+        "destinations": [lost | {"last_s": 2.0}],
+        "refusals": [refused, refused],
+    }
+    merged = worker_replies.drops([one, other, {"refusals": [refused]}])
+    assert merged["drops"] == [drop(3, 9.0) | {"last": drop(2, 4.0)["last"]}, drop(7, 1.0, "a")]
+    assert merged["destinations"] == [lost | {"reasons": {"no-route": 4}, "last_s": 2.0}]
+    assert merged["refusals"] == [refused | {"count": 12}]
+    assert worker_replies.drops([{"drops": [drop(1, None)]}, {"drops": [drop(1, 2.0)]}])["drops"][0]["last"]
+
+
+def health(*problems: str, wrong: str = "") -> Row:
+    hubs = [{"service": "s", "listens": not wrong, "problem": wrong}]
+    return {
+        "healthy": not problems,
+        "pid": 9,
+        "problems": list(problems),
+        "warnings": [],
+        "hubs": hubs,
+        "clients": [],
+    }
+
+
+def test_health() -> None:
+    well = worker_replies.health([health(), health()], [], 7)
+    assert (well["healthy"], well["pid"], well["problems"]) == (True, 7, [])
+    ill = worker_replies.health([health(), health("a", wrong="deaf")], ["worker 3 is not there"], 7)
+    assert (ill["healthy"], ill["problems"]) == (False, ["worker 3 is not there", "a"])
+    assert ill["hubs"][0]["problem"] == "deaf"
+    assert worker_replies.health([], ["none is there"], 7)["healthy"] is False

@@ -1,0 +1,54 @@
+"""Settings on their way to workers: they come as they were, whatever they are, in steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import config_read, config_resolve, config_secrets, settings_workers, worker_settings
+from lib.errors import ConfigError
+from lib.settings import Settings
+from tests.support.configs import checked
+from tests.unit.test_config_workers import HUB
+
+ROUTES = ", ".join(f"{{dst: 10.{i // 256}.{i % 256}.0/24, gateway: host-{i}}}" for i in range(3000))
+
+
+def settings(text: str) -> Settings:
+    return config_resolve.resolve(checked(config_read.read([("f.yml", text)])), config_secrets.read)
+
+
+def test_they_come_back_in_steps() -> None:
+    whole = HUB.replace("{dst: 10.0.0.0/8, gateway: host-1}", ROUTES)
+    whole += "authers: [{name: a, auths: [{username: u, password: p}]}]\n"
+    found, steps = settings(whole.replace("{type: router,", "{type: router, auther: a,")), []
+    back = worker_settings.unpack(worker_settings.pack(found), lambda: steps.append(1))
+    assert back == found
+    assert back.hubs[0].default_table is back.tables[0], "the same object, as where they were made"
+    assert len(steps) == -(-3000 // worker_settings.ROWS)
+
+
+def test_a_worker_has_no_lanes_no_datagrams_and_its_part_of_the_memory() -> None:
+    found = settings(HUB)
+    (hub,) = worker_settings.of_worker(found, 4).hubs
+    assert (hub.lanes, hub.channel, hub.queue_memory) == (1, "stream", found.hubs[0].queue_memory // 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("workers: 2", "workers: 3", "'workers' is another number"),
+        ("':8443'", "':8444'", "service hub listens elsewhere"),
+        ("name: hub", "name: other", "service other is new"),
+        ("name: hub", "name: other", "service hub is gone"),
+        ("{type: tls}", "{type: tls, metadata: {mptcp: true}}", "service hub listens elsewhere"),
+    ],
+)
+def test_what_a_reload_cannot_change(old: str, new: str, words: str) -> None:
+    text = HUB.replace('":8443"', "':8443'")
+    with pytest.raises(ConfigError, match="with workers: ") as caught:
+        settings_workers.refuse(settings(text), settings(text.replace(old, new)))
+    assert any(words in str(problem) for problem in caught.value.problems)
+
+
+def test_everything_else_can_be_changed_by_a_reload() -> None:
+    settings_workers.refuse(settings(HUB), settings(HUB.replace("host-1", "host-2")))
