@@ -39,6 +39,8 @@ KEPT = 32
 ACCEPT_SECONDS, REST = 0.001, 3.0
 """After so much time for connections nothing is accepted for three times as long: the kernel keeps the next
 ones. Handshakes get what is left of the half that expensive work has (service_scheduling.SHARE)."""
+LONGEST_SECONDS = 0.005
+"""What took longer at once did so because another process had the processor."""
 ALL, HALF, NONE = 1.0, 0.5, 0.0
 """How much of that a server leaves."""
 _close = monkey.get_original("os", "close")
@@ -69,6 +71,7 @@ class Sparing:
 
     def spend(self: Any, seconds: float) -> None:
         """Account for work on connections that nobody else has a turn for; then others may have theirs."""
+        seconds = min(seconds, LONGEST_SECONDS)
         SHARE.owe(seconds)
         self.spent += seconds
         if self.spent > ACCEPT_SECONDS and self._watcher is not None:

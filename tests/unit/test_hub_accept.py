@@ -150,9 +150,10 @@ def test_what_is_spent_is_taken_from_the_share_of_expensive_work(
     monkeypatch.setattr(hub_accept, "SHARE", share)
     server = Server(listener, lambda sock, guest: None, Pool(10), "s", "service s", ALL)
     server.start()
-    server.spend(0.02)
+    for _ in range(4):
+        server.spend(5.0)  # of which most was another process's
     assert not share.try_enter("handshake"), "it waits for as long as connections took"
     began = time.monotonic()
     share.enter("handshake")
-    assert time.monotonic() - began > 0.01
+    assert 0.01 < time.monotonic() - began < 5
     server.stop()
