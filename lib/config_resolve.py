@@ -18,7 +18,6 @@ from msgspec.structs import FieldInfo
 from lib.capture_taps import LEAST_RECORDER
 from lib.config_chain import Chains
 from lib.config_client import client
-from lib.config_cluster import cluster_settings
 from lib.config_entrypoint import check_entrypoints, sd_settings
 from lib.config_exit import check_killswitch
 from lib.config_findings import MOST_PROBLEMS, Findings, at_once
@@ -51,6 +50,7 @@ from lib.settings import (
 if TYPE_CHECKING:
     from lib.config_api import Opened
     from lib.settings_observe import ObserverSettings
+    from lib.settings_registry import ClusterSettings
 
 _NAMED = (
     *("services", "chains", "hops", "ingresses", "authers", "admissions", "observers", "hosts"),
@@ -215,7 +215,7 @@ def _settings(config: Config, known: Known, found: Findings) -> Settings:
         titles=told,
         tests=tests,
         notify=notify_settings(config, bool(hubs), found),
-        cluster=cluster_settings(config, hubs, told, found),
+        cluster=_cluster(config, hubs, told, found),
         workers=_workers(config, hubs, clients, found),
         warnings=tuple(found.warnings),
         notices=tuple(found.notices),
@@ -250,6 +250,19 @@ def _titles(config: Config, found: Findings) -> tuple[Title, ...]:
     from lib.config_titles import titles  # as in _api
 
     return titles(config, found)
+
+
+def _cluster(
+    config: Config,
+    hubs: Sequence[tuple[Service, HubSettings]],
+    told: tuple[Title, ...],
+    found: Findings,
+) -> ClusterSettings | None:
+    if config.cluster is None and not config.sds:
+        return None
+    from lib.config_cluster import cluster_settings  # as in _api
+
+    return cluster_settings(config, hubs, told, found)
 
 
 def _api(config: Config, authers: Mapping[str, AutherSettings], found: Findings) -> Opened:

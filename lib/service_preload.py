@@ -62,7 +62,10 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "an admission": ("lib.config_admission", "lib.rule_admission"),
     "titles": ("lib.config_titles",),
     "an entrypoint": ("lib.cluster_entrypoint",),
-    "a cluster": ("lib.cluster_live",),
+    "a cluster": (
+        "lib.config_cluster",
+        "lib.cluster_live",
+    ),
     "trust between hubs": (
         *(
             "lib.cluster_trust",
