@@ -53,6 +53,11 @@ class Downlink:
     dropped: Reason | None = None
     """Why the last dropped packet was dropped, for capture_watch, which resets it."""
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the hub sends so many small packets that a receive has to be short."""
+        return self.room < framing.RECEIVE
+
     def take_controls(self) -> list[bytes]:
         """The contents of control frames since the last call."""
         taken, self.controls = self.controls, []

@@ -296,6 +296,8 @@ class ClientSession:
             end = framing.HEADROOM + size
             stop = self._deliver(buffer.join(tail), end, lane)
             tail = bytes(buffer.view[stop:end])
+            if self._client.down.is_crowded:
+                self.sender.wait_for_reader()
             size = stream.receive_into(buffer.landing[: self._client.down.room])
             if not size:
                 return

@@ -338,6 +338,11 @@ class LaneSender:
                 return
             lane.wait_while_fast()
 
+    def wait_for_reader(self) -> None:
+        """As SessionSender.wait_for_reader, for each lane."""
+        for lane in list(self.lanes):
+            lane.wait_for_reader()
+
     def close(self, because: str) -> None:
         """End the session: those who read the lanes see their end. `because` is for the log."""
         self._closed_because = because

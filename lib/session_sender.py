@@ -55,6 +55,8 @@ MOST_MOMENT_SECONDS = 0.1
 MORE, CALMER = 1.25, 0.7
 """By what a moment is longer than a pass of a late loop, and what is left of it after a measurement in which
 the loop was not late."""
+READER_SECONDS = 0.05
+"""How long wait_for_reader() waits at most: a hub may read nothing from us before we have read from it."""
 
 
 class SessionSender:
@@ -197,6 +199,11 @@ class SessionSender:
             self._goes_on = Event()
             self._goes_on.wait()
             self._goes_on = None
+
+    def wait_for_reader(self) -> None:
+        """Wait while that reader does, READER_SECONDS at most: for whoever writes to the same device."""
+        if self._goes_on is not None:
+            self._goes_on.wait(READER_SECONDS)
 
     def close(self, because: str) -> None:
         """End the session: the greenlet that reads it sees the stream's end. `because` is for the log."""

@@ -354,8 +354,10 @@ def test_a_receive_is_as_short_as_a_turn_of_small_packets(headed: Device) -> Non
     large = p.frame(p.superpacket(p.tcp(A, B, bytes(60_000), partial=True), 1000))
     headed.feed(small * count)
     assert down.room == framing.RECEIVE, "no more than there should be"
+    assert not down.is_crowded
     headed.feed(small * 1000)
     assert down.room == count * len(small)
+    assert down.is_crowded
     headed.feed(small * count)
     headed.feed(small)
     assert down.room == count * len(small), "few came because there were few"
