@@ -44,6 +44,10 @@ ENOUGH_SECONDS = 0.05
 """A queue should be gone once twice its length has been drained, and so much more."""
 REST_SECONDS = 20.0
 """How long there is no bound where that was in vain."""
+PAUSE, PAUSE_SECONDS = 0.5, 0.3
+"""Less than this part of what came in that time, and in as much before it, is not taken for the wire's rate:
+for 0.2 s of each ten bbr sends next to nothing, while the smoothed round trip stays as long as it was. A
+bound of 12 Mbit/s on a wire of 200 came of it, and took seconds to rise again."""
 LIKE, LOWER = 0.05, 0.995
 """As fast as the bound, give or take: then it is the bound that was measured, and not the wire. What the wire
 takes is thought to be a little less at each look, as it may have been measured too high."""
@@ -55,6 +59,11 @@ while there is none, and by what part at most."""
 RESTART_SECONDS, CALM_SECONDS = 5.0, 1.0
 """How often bbr begins anew while there is a bound. Else it would send next to nothing for 0.2 s each ten
 seconds, to see how short the round trip can be, and that is known here: hardly anything waits on the way."""
+LOST, LOST_SECONDS, LOST_TRIPS = 0.5, 0.1, 4
+"""bbr has lost its measure of the wire where the kernel sends, for so long and so many round trips, less than
+this part of what came to the far end lately, although there is more to send. It keeps the most of ten round
+trips, and leaves out those in which it had nothing to send. But while it repairs a loss it does not see that
+it had not, and then a single such round trip may replace all that it knew: 14 Mbit/s for 196."""
 
 
 class Trip(NamedTuple):
@@ -71,6 +80,8 @@ class Trip(NamedTuple):
     """Segments that were sent again (tcpi_total_retrans)."""
     unsent: int = -1
     """Bytes that the kernel has and has not sent yet (tcpi_notsent_bytes); -1 where that is not known."""
+    paced: float = float("inf")
+    """Bytes a second that it sends at most (tcpi_pacing_rate); infinite where that is not known."""
 
 
 UNKNOWN_TRIP = Trip(0.0, float("inf"), 0, 0)
@@ -82,9 +93,11 @@ class Pacing:
 
     bound: float = 0.0
     """Bytes a second that the kernel may send; 0 for no bound."""
-    _restarted_at: float = float("-inf")
-    _trip: float = 0.0
+    best: float = 0.0
+    """Most bytes a second that came to the far end between two looks lately; 0 where nothing is known."""
+    trip: float = 0.0
     """The shortest round trip at the last look, seconds; 0 where none is known."""
+    _restarted_at: float = float("-inf")
     _at: float = float("-inf")
     _sampled_at: float = float("-inf")
     _samples: int = 0
@@ -103,28 +116,41 @@ class Pacing:
     """Seconds by which it should have become shorter since then."""
     _rests_until: float = float("-inf")
     _step: float = 0.0
+    _lately: float = 0.0
+    """Most bytes a second of a look since `_lately_since`, and of the looks of the PAUSE_SECONDS before."""
+    _before: float = 0.0
+    _lately_since: float = float("-inf")
+    _lost_since: float = float("inf")
+    """Since when bbr has lost its measure; infinite while it has not."""
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for a sample."""
         return now - self._sampled_at >= SAMPLE_SECONDS
 
     def may_restart(self, now: float) -> bool:
-        """Whether bbr should begin anew now, if it repairs no losses; asking means that it does."""
-        calm = now - self._lost_at >= CALM_SECONDS
-        if not self.bound or not calm or now - self._restarted_at < RESTART_SECONDS:
+        """Whether bbr should begin anew now; asking means that it does.
+
+        It should where it has lost its measure, and now and then where it repairs no losses.
+        """
+        passed, calm = now - self._restarted_at, now - self._lost_at >= CALM_SECONDS
+        if now - self._lost_since >= max(LOST_SECONDS, LOST_TRIPS * self.trip) and passed >= CALM_SECONDS:
+            self.best, self._lost_since = 0.0, float("inf")
+        elif not self.bound or not calm or passed < RESTART_SECONDS:
             return False
         self._restarted_at = now
         return True
 
     def repair(self, now: float) -> float:
         """Seconds that the repair of a loss takes where one was seen lately, else 0: about a round trip."""
-        return self._trip if now - self._lost_at < CALM_SECONDS else 0.0
+        return self.trip if now - self._lost_at < CALM_SECONDS else 0.0
 
     def sample(self, now: float, trip: Trip) -> None:
         """Take a sample, and set the bound anew now and then; `now` is in seconds of any clock."""
         self._sampled_at = now
         self._samples += 1
         self._least = min(self._least, trip.now - trip.shortest)
+        is_lost = trip.paced < LOST * min(self.best, self.bound or self.best)
+        self._lost_since = min(self._lost_since, now) if is_lost else float("inf")
         passed = now - self._at
         is_early = passed < LOOK_SECONDS or passed < trip.shortest < float("inf")
         if is_early or (self._samples < SAMPLES and passed <= STALE_SECONDS):
@@ -133,11 +159,17 @@ class Pacing:
         if trip.resent != self._resent:
             self._lost_at = now
         self._at, self._delivered, self._resent = now, trip.delivered, trip.resent
-        self._trip = trip.shortest if trip.shortest < float("inf") else 0.0
+        self.trip = trip.shortest if trip.shortest < float("inf") else 0.0
         least, self._least, self._samples = self._least, float("inf"), 0
         if passed > max(STALE_SECONDS, 2 * trip.shortest) or not NEAR_SECONDS <= trip.shortest < float("inf"):
             self._be_short()
-        elif now >= self._rests_until:
+            self._lately = self._before = 0.0
+            return
+        if now - self._lately_since >= PAUSE_SECONDS:
+            self._before, self._lately, self._lately_since = self._lately, 0.0, now
+        self._lately = max(self._lately, rate)
+        self.best = max(rate, LOWER * self.best)
+        if now >= self._rests_until:
             self._follow(now, least, rate)
 
     def _follow(self, now: float, queue: float, rate: float) -> None:
@@ -146,6 +178,9 @@ class Pacing:
         if queue <= target + MORE_SECONDS or not rate:
             self._be_short()
             self._raise(rate, queue < target / 2)
+            return
+        lately = max(self._lately, self._before)
+        if rate < PAUSE * min(lately, self.bound or lately):
             return
         if not self._wire or abs(rate - self.bound) > LIKE * self.bound:
             self._wire = rate

@@ -320,6 +320,9 @@ class SessionSender:
         before = self._pacing.bound
         self._pacing.sample(now, self.stream.trip())
         self._queue.repair = self._pacing.repair(now)
+        if not self.rate and self._pacing.best:  # no queue lasts: the wire's own takes all
+            self.rate = self._pacing.best
+            self._adapt()
         if self._pacing.may_restart(now):
             self.stream.restart_bbr()
         if self._pacing.bound != before:

@@ -27,8 +27,8 @@ _FIGURES = struct.Struct(
     "=68xI28xI16xQQ20xIQ"
 )  # tcpi_rtt, total_retrans, bytes_acked, bytes_received, data_segs_out, delivery_rate
 _TRIP = struct.Struct(
-    "=16xI48xI28xI40xII40xI"
-)  # tcpi_snd_mss, rtt, total_retrans, notsent_bytes, min_rtt, delivered
+    "=16xI48xI28xIQ32xII40xI"
+)  # tcpi_snd_mss, rtt, total_retrans, pacing_rate, notsent_bytes, min_rtt, delivered
 _poll = monkey.get_original("select", "poll")
 
 
@@ -65,10 +65,10 @@ def trip(sock: Any) -> Trip:
     """The round trips of a connection, and what has come across or not; UNKNOWN_TRIP where it has ended."""
     try:
         info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRIP.size)
-        segment, now, resent, unsent, shortest, delivered = _TRIP.unpack(info)
+        segment, now, resent, paced, unsent, shortest, delivered = _TRIP.unpack(info)
     except (OSError, struct.error):  # closed; a kernel before 4.18
         return UNKNOWN_TRIP
-    return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent, unsent)
+    return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent, unsent, paced)
 
 
 def acknowledged(sock: Any) -> tuple[int, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from lib import client_downlink, framing, packet_offload, wire_control
 from lib import packet as ip
+from lib.client_session import ClientSession
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from tests.support import packets as p
@@ -354,10 +356,8 @@ def test_a_receive_is_as_short_as_a_turn_of_small_packets(headed: Device) -> Non
     large = p.frame(p.superpacket(p.tcp(A, B, bytes(60_000), partial=True), 1000))
     headed.feed(small * count)
     assert down.room == framing.RECEIVE, "no more than there should be"
-    assert not down.is_crowded
     headed.feed(small * 1000)
     assert down.room == count * len(small)
-    assert down.is_crowded
     headed.feed(small * count)
     headed.feed(small)
     assert down.room == count * len(small), "few came because there were few"
@@ -366,3 +366,34 @@ def test_a_receive_is_as_short_as_a_turn_of_small_packets(headed: Device) -> Non
     for _ in range(8):
         headed.feed(large * 2)
     assert down.room == framing.RECEIVE
+
+
+def test_many_small_packets_are_a_crowd_and_large_ones_are_none(headed: Device) -> None:
+    small = p.frame(p.udp(A, B, bytes(40)))
+    large = p.frame(p.superpacket(p.tcp(A, B, bytes(60_000), partial=True), 1000))
+    seen = [headed.down.is_crowded]
+    for run in (small * 1000, *[large * 2] * 8):
+        headed.feed(run)
+        seen.append(headed.down.is_crowded)
+    assert (seen[0], seen[1], seen[-1]) == (False, True, False)
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+def test_a_crowd_is_received_only_while_the_device_is_read(
+    crowded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session waits with the reader of the device before each receive of many small packets."""
+    calls: list[str] = []
+
+    def receive(view: memoryview) -> int:
+        calls.append("receive")
+        return 60 if len(calls) < 4 else 0
+
+    session: Any = ClientSession.__new__(ClientSession)
+    session._client = SimpleNamespace(
+        buffer=framing.ReceiveBuffer(), down=SimpleNamespace(is_crowded=crowded, room=9000)
+    )
+    session.sender = SimpleNamespace(wait_for_reader=lambda: calls.append("wait"))
+    monkeypatch.setattr(ClientSession, "_deliver", lambda session, start, end, lane: end)
+    session._receive(SimpleNamespace(stream=SimpleNamespace(receive_into=receive)), b"")
+    assert calls[:4] == (["wait", "receive"] * 2 if crowded else ["receive"] * 4)

@@ -9,6 +9,7 @@ import pytest
 
 from lib.session_pacing import (
     CALM_SECONDS,
+    LOST_SECONDS,
     MORE_SECONDS,
     NEAR_SECONDS,
     PACKET,
@@ -168,6 +169,93 @@ def test_bbr_goes_on_while_it_repairs_losses() -> None:
     assert not wire.pacing.may_restart(wire.now)
     wire.run(CALM_SECONDS + 0.1)
     assert wire.pacing.may_restart(wire.now)
+
+
+@dataclass
+class Bbr:
+    """What Pacing is told of a connection whose bbr lets `paced` bytes a second go, all of which arrive."""
+
+    pacing: Pacing = field(default_factory=Pacing)
+    now: float = 100.0
+    delivered: float = 0.0
+    restarts: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float, paced: float, carried: float | None = None) -> None:
+        """Let so much time pass; `carried` where less arrives than may be sent."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += STEP
+            self.delivered += (paced if carried is None else carried) * STEP
+            self.pacing.sample(self.now, Trip(TRIP, TRIP, int(self.delivered), int(self.now * 50), 9, paced))
+            if self.pacing.may_restart(self.now):
+                self.restarts.append(self.now)
+
+
+def test_bbr_begins_anew_where_it_has_lost_its_measure() -> None:
+    """Once, also where the wire has really become slower; losses are repaired all the time."""
+    bbr = Bbr()
+    bbr.run(2.0, 23e6)
+    assert not bbr.restarts
+    began = bbr.now
+    bbr.run(5.0, 2e6)
+    assert len(bbr.restarts) == 1
+    assert LOST_SECONDS <= bbr.restarts[0] - began < LOST_SECONDS + 0.05
+    bbr.run(5.0, 23e6)
+    bbr.run(1.0, 5e6)
+    assert len(bbr.restarts) == 2
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        pytest.param([(9.0, 60e6, 20e6), (9.0, 60e6, 1e6)], id="there is little to send"),
+        pytest.param([(2.0, 23e6, None), *[(0.05, 8e6, None), (0.5, 23e6, None)] * 9], id="it drains"),
+        pytest.param([(2.0, 20e6 * 0.8**step, None) for step in range(9)], id="the wire gets slower"),
+    ],
+)
+def test_bbr_has_not_lost_its_measure(stages: list[tuple[float, float, float | None]]) -> None:
+    bbr = Bbr()
+    for stage in stages:
+        bbr.run(*stage)
+    assert not bbr.restarts
+
+
+def test_our_own_bound_is_no_lost_measure() -> None:
+    wire = Wire(20 * MBIT)
+    wire.run(2.0)
+    assert wire.pacing.bound
+    assert wire.pacing.may_restart(wire.now), "as each five seconds"
+    wire.pacing.best *= 9
+    for _ in range(int(CALM_SECONDS / STEP * 2)):
+        wire.now += STEP
+        wire.pacing.sample(wire.now, wire.trip()._replace(paced=wire.pacing.bound))
+        assert not wire.pacing.may_restart(wire.now)
+
+
+def test_a_pause_of_bbr_is_not_taken_for_the_wire() -> None:
+    """For 0.2 s it sends four packets a round trip, and the smoothed round trip stays as it was."""
+    pacing, now, delivered = Pacing(), 0.0, 0.0
+    for _ in range(9):
+        for seconds, rate, waits in ((2.0, 23e6, 0.001), (0.25, 0.3e6, 0.005), (0.1, 23e6, 0.005)):
+            until = now + seconds
+            while now < until:
+                now += STEP
+                delivered += rate * STEP
+                pacing.sample(now, Trip(TRIP + waits, TRIP, int(delivered), 0))
+                assert not pacing.bound or pacing.bound > 0.45 * 23e6
+
+
+def test_the_best_rate_is_that_at_which_bytes_arrive_lately() -> None:
+    wire = Wire(20 * MBIT)
+    wire.run(3.0)
+    assert wire.pacing.best == pytest.approx(wire.rate, rel=0.05)
+    assert wire.pacing.trip == TRIP
+    wire.rate = 5 * MBIT
+    wire.run(20.0)
+    assert wire.pacing.best == pytest.approx(wire.rate, rel=0.4)
+    wire.now += 60
+    wire.pacing.sample(wire.now, wire.trip())
+    assert wire.pacing.best < 2 * wire.rate, "a pause says nothing"
 
 
 def test_a_repair_is_known_for_a_moment_and_takes_a_round_trip() -> None:

@@ -6,11 +6,13 @@ The wire stands for the kernel as well: it holds what is unsent, takes more whil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from lib import session_sender
 from lib.counters import Traffic
@@ -172,6 +174,39 @@ def test_the_queue_is_told_that_losses_are_repaired(loses: bool, monkeypatch: py
     monkeypatch.setattr(wire, "restart_bbr", lambda: None, raising=False)
     fill(wire, sender)
     assert sender._queue.repair == (0.02 if loses else 0.0)
+
+
+def over_a_far_wire(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernel know the wire's round trip."""
+
+    def trip() -> Trip:
+        return Trip(0.02, 0.02, wire.sent - int(wire.unsent), 0, int(wire.unsent))
+
+    monkeypatch.setattr(wire, "trip", trip)
+    monkeypatch.setattr(wire, "pace", lambda rate: None, raising=False)
+    monkeypatch.setattr(wire, "restart_bbr", lambda: None, raising=False)
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_a_wire_is_known_whose_own_queue_takes_all(far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel sends faster than the wire, so that no queue here lasts long enough to be measured."""
+    wire = Wire([(9.0, 400 * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    if far:
+        over_a_far_wire(wire, monkeypatch)
+    for _ in range(200):
+        sender.send([PACKET * 100])
+        with gevent.Timeout(SECONDS):
+            sender.wait_drained()
+        wire.pass_time(0.002)
+    assert sender.is_slow is far
+    sender.send([PACKET * 400])
+    assert sender.has_queue
+    if far:
+        with gevent.Timeout(SECONDS):
+            sender.wait_while_fast()
+        assert sender.queued
+    sender.ended()
 
 
 def test_a_fast_peer_has_no_rate_and_large_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,3 +407,37 @@ def test_a_reader_that_waits_goes_on_once_the_peer_is_slow(monkeypatch: pytest.M
     assert sender.queued, "it did not wait for all of them"
     assert 0.0 < wire.now - wire._began < 1.0
     sender.ended()
+
+
+def test_who_writes_to_the_device_waits_while_its_reader_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(0.2, 8e9 / 8)])
+    sender = sender_over(wire, monkeypatch)
+    fill(wire, sender)
+    began = time.monotonic()
+    sender.wait_for_reader()
+    assert time.monotonic() - began < session_sender.READER_SECONDS / 2, "nobody reads"
+    sender.send([PACKET * 400])
+    order: list[str] = []
+
+    def read() -> None:
+        sender.wait_while_fast()
+        order.append("reader")
+
+    def write() -> None:
+        sender.wait_for_reader()
+        order.append("writer")
+
+    reader = gevent.spawn(read)
+    gevent.sleep(0)
+    writer = gevent.spawn(write)
+    gevent.joinall([reader, writer], timeout=SECONDS, raise_error=True)
+    assert order == ["reader", "writer"]
+
+
+def test_who_writes_to_the_device_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub of GOST's reads nothing from us while it waits for us to read."""
+    wire = Wire([(9.0, 1e6)])
+    sender = sender_over(wire, monkeypatch)
+    sender._goes_on = Event()
+    with gevent.Timeout(SECONDS):
+        sender.wait_for_reader()
