@@ -250,7 +250,7 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply["clients"]
         for line in row.get("from_hub", {}).get("refused", ())
     ]
-    rest = [*mistaken, *_away(reply["clients"]), *differing, *failed, *refused]
+    rest = [*mistaken, *_paths(reply["clients"]), *_away(reply["clients"]), *differing, *failed, *refused]
     return [*found, *([""] if rest else []), *rest]
 
 
@@ -267,6 +267,16 @@ def _workers(reply: Reply, on: Paper) -> list[str]:
     )
     text = f"{counted(len(rows), 'worker')}, connections of each: {', '.join(each)}{died}"
     return on.wrapped(text, "")
+
+
+def _paths(clients: list[Reply]) -> list[str]:
+    """A line for each of several sessions that a client keeps, or should keep."""
+    return [
+        f"{row['host']} by hub {path['hub']}: {path['state']}"
+        + (f", {1000 * path['rtt_s']:.1f} ms" if path["rtt_s"] else "")
+        for row in clients
+        for path in row.get("paths", ())
+    ]
 
 
 def _cluster(row: Reply) -> list[str]:

@@ -1,8 +1,8 @@
-"""Client of a hub: a TUN device, and a session that is made again whenever it ends.
+"""Client of a hub: a TUN device, and a session, or several, made again whenever one ends.
 
 Knows: the life of a client, from its device to its last session, and what a reload changes.
-Refuses to know: how the device is read and written (client_device), which hub there is a session with and
-when it is dialled again (client_reconnect), what a session does (client_session).
+Refuses to know: how the device is read and written (client_device), how many sessions there are and which is
+used (client_paths), which hub is dialled and when again (client_reconnect), what one does (client_session).
 
 One greenlet reads the device for as long as the process lives (without a session it drops what it reads),
 one dials and keeps a session, and each session has one that reads from the hub.
@@ -14,7 +14,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lib.capture_taps import Taps
@@ -24,8 +24,9 @@ from lib.client_downlink import Downlink
 from lib.client_exit import Exits
 from lib.client_hop import LiveHops
 from lib.client_host import HostNames
+from lib.client_paths import Path, Paths
 from lib.client_push import Push
-from lib.client_reconnect import Away, Reconnector
+from lib.client_reconnect import Away
 from lib.client_session import ClientSession
 from lib.client_transit import Transit
 from lib.client_uplink import Batch
@@ -36,6 +37,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.netlink_host_routes import HostRoutes
+from lib.packet import Buffer
 from lib.prefixes import Prefix
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
@@ -80,7 +82,7 @@ class Client:
             raise
         self._device.upkeep.around, self._device.upkeep.renamed = self.around, self._follow_exits
         self.push = Push(self, self._follow)
-        self._reconnector = Reconnector(self)
+        self._paths = Paths(self)
         self._hops = self._hops_of(settings)
         self._tasks: list[Task] = []
         self._told_of_maps: list[str] = []
@@ -130,8 +132,13 @@ class Client:
 
     @property
     def session(self) -> ClientSession | None:
-        """The session with the hub; None where there is none."""
-        return self._reconnector.session
+        """The session with the hub, of several the one that new flows take; None where there is none."""
+        return self._paths.session
+
+    @property
+    def paths(self) -> list[Path]:
+        """All sessions, the one that new flows take first, with what goes by each."""
+        return self._paths.sessions
 
     @property
     def node(self) -> NodeSettings:
@@ -141,22 +148,31 @@ class Client:
     @property
     def away(self) -> Away:
         """What is known while there is no session: the hub, the last reason, the next try."""
-        return self._reconnector.away
+        return self._paths.first.away
 
     @property
-    def sender(self) -> LaneSender | None:
-        """The sender of the session; None where there is none, or none yet."""
-        return self._reconnector.sender
+    def aways(self) -> list[Away]:
+        """The same of each session that is missing, where there are several."""
+        return [one.away for one in self._paths.all if one.session is None]
+
+    @property
+    def sender(self) -> LaneSender | Paths | None:
+        """What is sent by: the session, or several; None where there is none, or none yet."""
+        return self._paths.sender
+
+    def parts(self, frames: memoryview) -> list[tuple[ClientSession | None, Sequence[Buffer]]]:
+        """Whole frames with the session that each goes by, for those who look on."""
+        return self._paths.parts([frames])
 
     @property
     def sessions_made(self) -> int:
         """How many sessions there have been."""
-        return self._reconnector.sessions_made
+        return sum(one.sessions_made for one in self._paths.all)
 
     @property
     def failures(self) -> Counter[str]:
         """Node -> how often a session with it failed, or soon ended."""
-        return self._reconnector.failures
+        return sum((one.failures for one in self._paths.all), Counter())
 
     def start(self) -> None:
         """Begin to read the device and to dial. Raises HostError without netlink."""
@@ -182,7 +198,7 @@ class Client:
     def _keep_connected(self) -> None:
         if self._hops is not None:
             self._hops.wait()
-        self._reconnector.keep_connected()
+        self._paths.run()
 
     def _hops_of(self, settings: ClientSettings) -> LiveHops | None:
         """The sources of a client's nodes, which are read from now on; None where it has none."""
@@ -201,9 +217,10 @@ class Client:
         """The sources have other nodes: dial among these from now on; a session with one of them stays."""
         if self._hops is not None:
             self.settings = replace(self.settings, nodes=self._hops.nodes)
-            self._reconnector.choose_among(self.settings)
-            if not self._reconnector.keeps_its_node():
-                self._reconnector.connect_anew("its hub is not among the nodes of its hop any more")
+            self._paths.choose_among(self.settings)
+            why = "its hub is not among the nodes of its hop any more"
+            if not self._paths.keep_nodes(why):
+                self._paths.connect_anew(why)
 
     @property
     def removable(self) -> int:
@@ -216,7 +233,7 @@ class Client:
             self._hops.stop()
         for task in self._tasks:
             task.kill(block=wait)
-        self._reconnector.stop(wait)
+        self._paths.stop(wait)
 
     def close(self) -> None:
         """Remove the device and the host routes around it, after halt(). May be called again."""
@@ -231,7 +248,7 @@ class Client:
             "what the hub tells is not set any more",
         )
         ended = (text for text, greenlet in zip(what, self._tasks, strict=False) if greenlet.dead)
-        return next(ended, "")
+        return next(ended, what[1] if self._paths.fault() else "")
 
     def apply(self, settings: ClientSettings) -> list[str] | None:
         """Take the settings of a reload; returns a line for each change, None where a new client is needed.
@@ -252,12 +269,15 @@ class Client:
         self._exits.opened(new, self.device_name, device)
         self.push.again()
         self.tell_maps()
-        self._reconnector.choose_among(new)
+        self._paths.choose_among(new)
+        self._paths.follow(new)
         is_other = new.device.addresses[:1] != old.device.addresses[:1]  # it is in the handshake
         is_other = is_other or (new.accept is None) != (old.accept is None)  # it is in HELLO
-        if new.host != old.host or not self._reconnector.keeps_its_node() or is_other:
+        is_other = is_other or new.host != old.host
+        why = "the configuration has changed"
+        if not self._paths.keep_nodes(why) or is_other:
             lines.append("connects anew")
-            self._reconnector.connect_anew("the configuration has changed")
+            self._paths.connect_anew(why, is_other)
         return lines
 
     def _with_nodes(self, settings: ClientSettings) -> ClientSettings:
@@ -272,8 +292,17 @@ class Client:
             self._hops.refresh()
         return replace(settings, nodes=self._hops.nodes) if self._hops is not None else settings
 
-    def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
-        """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
+    def tell_gateway(self, session: ClientSession, prefixes: tuple[Prefix, ...] | None) -> None:
+        """Warn where the hub routes prefixes to this host and its kernel would not forward them.
+
+        None: what it routes there is not known yet, and nothing is known to be forwarded. Of several sessions
+        the one that new flows take counts.
+        """
+        if self.session not in (None, session):
+            return
+        if prefixes is None:
+            self.transit.gateways = ()
+            return
         if prefixes == self.transit.gateways:
             return  # a hub may say it again and again
         self.transit.gateways = prefixes
@@ -332,14 +361,14 @@ class Client:
                 detail=detail,
             )
 
-    def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
-        """Set the device's offloads to what the hub takes: `bits`, and contents of up to `limit` bytes."""
-        if session is self.session or self.session is None:
-            held = self._reconnector.held
-            if held is not None:  # what is read goes to its hub yet
-                bits, limit = bits & held.takes[0], min(limit, held.takes[1])
-            self._device.use_offloads(bits, limit)
+    def use_offloads(self) -> None:
+        """Set the device's offloads to what every hub takes to which packets are sent."""
+        self._device.use_offloads(*self._paths.takes)
+
+    def met(self, session: ClientSession) -> None:
+        """A session's hub has said HELLO."""
+        self._paths.met(session)
 
     def leave(self, session: ClientSession, hold: bool) -> None:
         """The session's hub asks for another session in place of it (DRAIN): move, to another node first."""
-        self._reconnector.leave(session, hold)
+        self._paths.leave(session, hold)

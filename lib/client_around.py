@@ -67,6 +67,10 @@ class Around:
         self._client, self._routes, self._killswitch = client, routes, killswitch or Killswitch()
         self._wanted: dict[str, set[str]] = {}
         """Node -> the addresses that its last dialling has tried."""
+        self._dialling: list[Dialling] = []
+        """Those that are under way."""
+        self._asking = 0
+        """How many look-ups are under way that need the host routes to name servers."""
         self._used: dict[str, DialSettings] = {}
         """Node -> how its last dialling was made, by that of several interfaces which was tried last."""
         self._told: dict[str, Way] = {}
@@ -106,6 +110,7 @@ class Around:
     def dialling(self, node: NodeSettings) -> Iterator[Dialling]:
         """Dial a node in the block; afterwards only the host routes to addresses tried in it are left."""
         dialling, served = Dialling(self, node.first, self.used(node)), False
+        self._dialling.append(dialling)
         try:
             yield dialling
             served = True
@@ -113,6 +118,7 @@ class Around:
             served = not isinstance(error, OSError) or error.errno in _REACHED
             raise
         finally:
+            self._dialling.remove(dialling)
             self._routes.tried(self._name, dialling.tried, served)
             nodes = {one.name for one in self._client.settings.nodes}
             self._wanted[node.name] = dialling.tried
@@ -139,7 +145,7 @@ class Around:
         return self._addresses()
 
     def _addresses(self) -> set[str]:
-        return set().union(*self._wanted.values())
+        return set().union(*self._wanted.values(), *(one.tried for one in self._dialling))
 
     def prepare(self, device: DeviceSettings) -> None:
         """Set the host routes that a reload makes necessary, before it sets the routes of `device`.
@@ -193,13 +199,15 @@ class Around:
 
     def _ask(self, host: str, port: int, seconds: float) -> list[Address]:
         servers = [one for one in name_servers() if one not in self.inside]
+        self._asking += 1
         try:
             for server in servers:
                 with suppress(OSError):
                     to_its_end(self._way, server, NAME_SERVERS)
             return stream_resolve.look_up(host, port, seconds)
         finally:
-            if servers:
+            self._asking -= 1
+            if servers and not self._asking:
                 self._keep((), NAME_SERVERS)
 
     def let_out(self, first: NodeSettings | ProxySettings, address: str) -> None:

@@ -44,14 +44,24 @@ from lib.log_events import Entry
 from lib.log_setup import say
 from lib.netfilter_keep import KeptTable
 from lib.netfilter_names import Table
+from lib.packet import Buffer
 from lib.packet_text import head, head_of_frame
 from lib.prefixes import Prefix, packed
 from lib.service_slice import TIME_SLICE
-from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, DeviceSettings
 from lib.settings_map import PrefixMap, to_inside
 from lib.stream_netns import inside, made_here
 from lib.tun import TunDevice
+
+
+class Sender(Protocol):
+    """What a device uses of the sender of a session, or of several (client_paths)."""
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        """Send whole frames; never waits."""
+
+    def wait_while_fast(self) -> None:
+        """Wait while what was sent waits for a fast peer."""
 
 
 class Owner(Protocol):
@@ -67,8 +77,11 @@ class Owner(Protocol):
         """The session that packets are sent on; None where there is none."""
 
     @property
-    def sender(self) -> LaneSender | None:
-        """The sender of that session; None where packets are dropped."""
+    def sender(self) -> Sender | None:
+        """What is sent by: that session, or several; None where packets are dropped."""
+
+    def parts(self, frames: memoryview) -> list[tuple[ClientSession | None, Sequence[Buffer]]]:
+        """Whole frames with the session that each goes by."""
 
     def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time."""
@@ -256,7 +269,10 @@ class ClientDevice:
             TIME_SLICE.passed(end)
             sender = client.sender
             if client.taps.on and end:
-                self._tell_sent(view[:end], None if sender is not None else Reason.NO_SESSION)
+                for session, parts in client.parts(view[:end]):
+                    reason = None if sender is not None else Reason.NO_SESSION
+                    for part in parts:
+                        self._tell_sent(memoryview(part), reason, session)
             if sender is None:
                 packets = packet_offload.count_packets(view[:end])
                 first = head_of_frame(view) if end else b""
@@ -268,10 +284,15 @@ class ClientDevice:
             if sender is not None:
                 sender.wait_while_fast()
 
-    def _tell_sent(self, frames: memoryview, reason: Reason | None, answered: bool = False) -> None:
+    def _tell_sent(
+        self,
+        frames: memoryview,
+        reason: Reason | None,
+        session: ClientSession | None,
+        answered: bool = False,
+    ) -> None:
         """Show the taps what came from the device: forwarded to the hub, or dropped for `reason`."""
         client = self._client
-        session = client.session
         namespace, peer = (
             (session.node.namespace, session.peer) if session is not None else (NO_NAMESPACE, "")
         )
@@ -282,7 +303,8 @@ class ClientDevice:
     def _lost(self, reason: Reason, content: bytes, answered: bool) -> None:
         """Show the taps a packet from the device that client_uplink dropped."""
         if self._client.taps.on:
-            self._tell_sent(memoryview(framing.encode(content)), reason, answered)
+            session = self._client.session
+            self._tell_sent(memoryview(framing.encode(content)), reason, session, answered)
 
     # ------------------------------------------------------------ hub -> device
 

@@ -109,6 +109,10 @@ class Push:
         """Whether settings are taken from the hub of this session."""
         return self._client.settings.accept is not None and session.node.transport.is_verified
 
+    def asks(self, session: Session) -> bool:
+        """Whether this session's hub is to tell them: of several hubs the one that new flows go by."""
+        return self.wants(session) and self._client.session in (None, session)
+
     def met(self, session: Session, hello: Hello) -> None:
         """Say so where a hub would tell this client its settings, and nobody knows whose hub it is."""
         if self._client.settings.accept is None or not hello.features & Feature.SETTINGS:

@@ -5,7 +5,7 @@ Refuses to know: which node is next and after what delay (client_selector, clien
 reached (client_dial), what a session does (client_session).
 
 One greenlet dials and keeps a session for as long as the client lives, and each session has one that reads
-from the hub.
+from the hub. A client that keeps several sessions has one of these for each (client_paths).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -23,21 +23,25 @@ from gevent.pool import Group
 
 from lib import client_dial, client_session, service_supervisor
 from lib.addresses import join_host_port
-from lib.client_backoff import LASTING, LOST, TEMPORARY, Backoff, Pace
-from lib.client_dial import Refused
+from lib.client_backoff import LOST, Backoff
 from lib.client_session import ClientSession
+from lib.client_tries import Ended, Tries, ended_by
 from lib.client_ways import Ways
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
-from lib.log_dedup import FLAPPING, OUTAGE, RETRIED
+from lib.log_dedup import RETRIED
 from lib.log_events import Entry
-from lib.log_setup import absorb, forget, say, settle
+from lib.log_setup import say
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
 
 STEADY_SECONDS = 10.0
 """A session that lived this long was a success: the next delay is the first one again."""
+NO_HUB_SECONDS = 2.0
+"""How often it is looked whether there is a hub that no other session of the client has."""
+ENDS_SECONDS = 12.0
+"""How long a hub that has asked all to leave may take to end, before its session is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +56,6 @@ class Away:
     """When the next try begins, of the monotonic clock; in the past while one is under way."""
 
 
-class _Ended(NamedTuple):
-    """How a try has ended: not admitted, or a session that ended."""
-
-    why: str
-    kind: str
-    """The same in words of ours, for log_dedup."""
-    pace: Pace = LOST
-    seconds: float = 0.0
-    """How long there was a session."""
-    hop: int = -1
-    """The number of the hop whose node has failed; -1 for the hub's, which is the last one."""
-
-
 class Owner(client_session.Owner, Protocol):
     """What is used of the client."""
 
@@ -74,12 +65,37 @@ class Owner(client_session.Owner, Protocol):
         """Ask plugins whom to dial, before each dial. Raises OSError without a reply."""
 
 
-class Reconnector:
-    """Keeps a client connected."""
+class Others(Protocol):
+    """What is used of the other sessions of the same client (client_paths)."""
 
-    def __init__(self, client: Owner) -> None:
-        """Nothing is dialled before keep_connected()."""
-        self._client = client
+    def instance(self, of: Reconnector) -> bytes:
+        """The instance that HELLO says, 16 bytes."""
+
+    def is_free(self, node: NodeSettings, by: Reconnector) -> bool:
+        """Whether a node leads to a hub that no other one has a session with, or dials."""
+
+    def began(self, one: Reconnector) -> None:
+        """There is a session, perhaps in place of another one."""
+
+    def ended(self, one: Reconnector) -> None:
+        """There is none any more."""
+
+    def can_carry(self, one: Reconnector) -> bool:
+        """Whether another session could carry what goes by this one."""
+
+    def stand_aside(self, one: Reconnector, all_have_moved: bool) -> None:
+        """Let flows go by other sessions from now on.
+
+        Before all have moved only by one with another hub of the same cluster, which reaches all of them.
+        """
+
+
+class Reconnector:
+    """Keeps one session of a client."""
+
+    def __init__(self, client: Owner, others: Others, number: int = 0) -> None:
+        """Nothing is dialled before keep_connected(). `number`: another one for each session of a client."""
+        self._client, self._others, self.number = client, others, number
         self.session: ClientSession | None = None
         self.sender: LaneSender | None = None
         """What is sent by: the session's sender, or that of `held`; None where there is none, or none yet."""
@@ -94,13 +110,11 @@ class Reconnector:
         """Set where the next try must not wait any longer."""
         self.node = client.settings.nodes[0]
         """The node that there is a session with, or that is being dialled; a reload may have removed it."""
+        self.is_dialling = False
         self._ways = Ways(client.settings)
         self._reader = gevent.Greenlet()
         """Reads from the hub: ClientSession.run of the present session."""
-        self._tried: set[tuple[str, str]] = set()
-        """The keys under which failures were logged since the last session that lasted (log_dedup)."""
-        self._tries, self._tries_since = 0, 0.0
-        """How many tries have failed since then, and when the first one did."""
+        self._tries = Tries()
         self._beside: list[Task] = []
         self._moving: list[ClientSession] = []
         self._leaving = Group()
@@ -145,11 +159,16 @@ class Reconnector:
             old, settings = settings, self._client.settings
             self.choose_among(settings)
             if old.nodes != settings.nodes:
-                self._settle()
+                self._tries.settle()
             if self._try_now.is_set():
                 self._try_now.clear()
                 backoff.reset()
-            self.node = self._ways.nodes[self._ways.choose(time.monotonic(), random.random)]
+            free = self._free(range(len(self._ways.nodes)))
+            if not free:
+                self.away = Away(_address(self.node), "another session of this client has the only other hub")
+                self._try_now.wait(NO_HUB_SECONDS)
+                continue
+            self.node = self._ways.nodes[self._ways.choose(time.monotonic(), random.random, free)]
             if old is not settings or not self.away.reason:
                 self.away = Away(_address(self.node))
             ended = unknown or self._try(self.node)
@@ -157,26 +176,24 @@ class Reconnector:
             if ended.seconds > STEADY_SECONDS:
                 backoff.reset()
                 self._note(node, None)
-                self._forget()
+                self._tries.forget(settings.name)
             if self._try_now.is_set():  # it is a reload that has ended it: no hub has failed
-                self._say_anew(settings.name, _address(node))
+                self._tries.anew(settings.name, _address(node))
                 continue
             if ended.seconds <= STEADY_SECONDS and ended is not unknown:
                 self._note(node, now, ended.hop)
                 self.failures[node.name] += 1
-            self._tries_since = self._tries_since if self._tries else now
-            self._tries += 1
             delay = backoff.next(ended.pace, len(settings.nodes), now, random.random(), settings.retries)
             self.away = Away(_address(node), ended.why, now + delay)
-            self._tried.add(self._say_again(settings.name, self.away.hub, ended.why, ended.kind))
+            self._tries.failed(settings.name, self.away.hub, ended.why, ended.kind, now)
             self._try_now.wait(delay)
 
-    def _ask(self) -> _Ended | None:
+    def _ask(self) -> Ended | None:
         """Ask plugins whom to dial; returns why nobody can be dialled, if that is so."""
         try:
             self._client.ask_hops()
         except OSError as error:
-            return _Ended(error.strerror or str(error), "no reply of a plugin")
+            return Ended(error.strerror or str(error), "no reply of a plugin")
         return None
 
     def _note(self, node: NodeSettings, failed_at: float | None, hop: int = -1) -> None:
@@ -189,58 +206,32 @@ class Reconnector:
         else:
             self._ways.failed(index, failed_at, hop)
 
-    def _try(self, node: NodeSettings) -> _Ended:
+    def _try(self, node: NodeSettings) -> Ended:
         """Dial a node, and use the session until it ends."""
+        self.is_dialling = True
         try:
             session = self._open(node)
             if self._try_now.is_set():  # a reload has come meanwhile, after which it would be another one
                 session.close()
-                return _Ended("the configuration has changed", "changed")
+                return Ended("the configuration has changed", "changed")
             began = time.monotonic()
             why = self._follow(session)
-            return _Ended(why, "ended", LOST, time.monotonic() - began)
-        except Refused as error:
-            return _Ended(str(error), str(error), TEMPORARY if error.temporary else LASTING)
-        except ProtocolError as error:
-            return _Ended(str(error), error.refusal.value)
-        except OSError as error:
-            kind = f"{type(error).__name__} {error.errno}"
-            return _Ended(error.strerror or str(error), kind, hop=client_dial.hop_of(error))
+            return Ended(why, "ended", LOST, time.monotonic() - began)
         except Exception as error:  # noqa: BLE001  whatever it is, it is a failed try
-            service_supervisor.note(error)
-            return _Ended(f"an error of this program: {type(error).__name__}", "error")
-
-    @staticmethod
-    def _say_again(name: str, hub: str, why: str, kind: str) -> tuple[str, str]:
-        """Log that there is no session; returns the key that log_dedup counts by, without the hub's words."""
-        fold, text, of = f"{name} {kind}", "service %s: hub %s: %s; trying again", (name, hub, why)
-        say(Entry.RECONNECTING, text, *of, fold=fold, by=hub, habit=OUTAGE, service=name, hub=hub, reason=why)
-        return fold, hub
-
-    @staticmethod
-    def _say_anew(name: str, hub: str) -> None:
-        """Log that a reload has ended a session, or a try, and that the next one is made at once."""
-        text, why = "service %s: hub %s: %s; connecting anew", "the configuration has changed"
-        say(Entry.CONNECTS_ANEW, text, name, hub, why, fold=name, service=name, hub=hub, reason=why)
-
-    def _settle(self) -> None:
-        """Let the next failure be logged in full again, for the settings are others (log_dedup)."""
-        for fold, hub in self._tried:
-            settle(Entry.RECONNECTING, fold, hub)
-        self._tried.clear()
-
-    def _forget(self) -> None:
-        """The same after a session that lasted: how many tries had failed was logged when it began."""
-        for fold, hub in self._tried:
-            forget(Entry.RECONNECTING, fold, hub)
-        forget(Entry.CONNECTED, self._client.settings.name)
-        self._tried.clear()
-        self._tries = 0
+            return ended_by(error)
+        finally:
+            self.is_dialling = False
 
     def _open(self, node: NodeSettings) -> ClientSession:
         """Dial a node and be admitted. Raises OSError, ProtocolError, Refused."""
         client = self._client
-        return ClientSession(client, node, *client_dial.let_in(client.settings, node, client.around))
+        way = client_dial.let_in(client.settings, node, client.around)
+        return ClientSession(client, node, *way, self._others.instance(self))
+
+    def _free(self, indices: Iterable[int]) -> list[int]:
+        """Those of the ways that lead to a hub which no other session of the client has."""
+        nodes = self._ways.nodes
+        return [index for index in indices if self._others.is_free(nodes[index], self)]
 
     def _follow(self, session: ClientSession) -> str:
         """Use a session, and each that takes its place; returns why the last one ended."""
@@ -258,26 +249,20 @@ class Reconnector:
             self.session = self.sender = self.held = None
             self._reader.kill()
             self._leave_alone()
+            self._others.ended(self)
 
     def _take(self, session: ClientSession) -> None:
         """Send on a session from now on, unless one is held; the one before is read until it ends."""
         self.session = session
         session.adopt(self.node)  # a reload may have come while it was being made
-        session.begin()
         self.sender = (self.held or session).sender
+        self._others.began(self)
+        session.begin()
         self._reader = gevent.spawn(session.run)
         self._look_after(session)
         self.sessions_made += 1
-        name, host = self._client.settings.name, self._client.settings.host
-        tries = self._tries
-        seconds = time.monotonic() - self._tries_since
-        after = f" after {tries} {'try' if tries == 1 else 'tries'} in {seconds:.0f} s" if tries else ""
-        say(
-            Entry.CONNECTED, "service %s: connected to %s as %s%s", name, session.peer, host, after,
-            fold=name, habit=FLAPPING, service=name, host=host, hub=session.peer, tries=tries,
-        )  # fmt: skip
-        for fold, hub in self._tried:  # the line above has counted them
-            absorb(Entry.RECONNECTING, fold, hub)
+        settings = self._client.settings
+        self._tries.connected(settings.name, settings.host, session.peer)
 
     def _take_over(self, session: ClientSession, node: NodeSettings, hold: bool = False) -> None:
         """Take a session with another node in place of the present one, which stays where that fails."""
@@ -291,6 +276,7 @@ class Reconnector:
             if present is not None:
                 present.resume()
                 self._look_after(present)
+                self._others.began(self)
             raise
 
     def _look_after(self, session: ClientSession) -> None:
@@ -315,15 +301,15 @@ class Reconnector:
             now = time.monotonic()
             self._client.rates.sample(self._client.traffic, now)
             session.beat(now)
-            if now - session.since > STEADY_SECONDS and session is self.session and self._tried:
-                self._forget()
+            if now - session.since > STEADY_SECONDS and session is self.session and self._tries.any:
+                self._tries.forget(self._client.settings.name)
 
     def _go_home(self, session: ClientSession) -> None:
         """Move back to a preferred node (strategies fifo and hash), once that can be reached again."""
         while self._ways.has_home:
             gevent.sleep(self._ways.fail_timeout * (1 + random.random() / 4))
             index = self._ways.index(self.node)
-            better = [] if index is None else self._ways.better(index, time.monotonic())
+            better = [] if index is None else self._free(self._ways.better(index, time.monotonic()))
             if better and self._move(session, better):
                 return
 
@@ -338,12 +324,24 @@ class Reconnector:
             name = self._client.settings.name
             text = "service %s: %s asks for another session in place of this one"
             say(Entry.HUB_DRAINS, text, name, session.peer, fold=name, service=name, hub=session.peer)
+            if hold and self._others.can_carry(self):
+                self._stand_aside(session)
+                return
             index = self._ways.index(self.node)
-            others = [] if index is None else self._ways.others(index, time.monotonic())
+            others = [] if index is None else self._free(self._ways.others(index, time.monotonic()))
             if not self._move(session, others, hold):
                 session.decline()
         finally:
             self._moving.remove(session)
+
+    def _stand_aside(self, session: ClientSession) -> None:
+        """The hub ends, and other sessions carry what went by it: read on until it does."""
+        self._others.stand_aside(self, False)
+        session.decline()
+        session.hold.wait()
+        self._others.stand_aside(self, True)
+        session.control.switch()
+        gevent.spawn_later(ENDS_SECONDS, session.sender.close, "the hub was to end, and has not")
 
     def _move(self, session: ClientSession, indices: Sequence[int], hold: bool = False) -> bool:
         """Get a session with one of these nodes, then give up this one; False where no node admits us.
@@ -370,7 +368,7 @@ class Reconnector:
                 continue
             if hold:
                 self._hold(session)
-            session.give_up(f"moved to {new.peer}")
+            session.give_up(f"moved to {new.peer}", hold)
             return True
         return False
 
@@ -383,6 +381,7 @@ class Reconnector:
             if self.session is not None:
                 self.sender = self.session.sender
                 self.session.resume()
+                self._others.began(self)
         session.control.switch()
 
     def _not_moved(self, node: NodeSettings, error: Exception) -> None:

@@ -8,7 +8,7 @@ Refuses to know: which hub is dialled and when again (client), packets (client_d
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import gevent
@@ -30,9 +30,10 @@ from lib.client_datagram import ClientDatagrams
 from lib.client_downlink import Downlink
 from lib.client_handover import Hold
 from lib.client_lane import SecondLane
+from lib.client_pings import WebSocketPings
 from lib.client_push import Push
 from lib.client_transit import Transit
-from lib.counters import Traffic
+from lib.counters import Part, Traffic
 from lib.datagram_channel import Channel
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -56,8 +57,9 @@ from lib.settings import (
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
 
-LINGER = 1.0
-"""Seconds for which a session that has been given up is still read, because packets are on the way."""
+LINGER, END_LINGER = 1.0, 5.0
+"""Seconds for which a session that has been given up is still read, because packets are on the way: one with
+a hub that goes on, and one with a hub that ends soon."""
 
 
 class Owner(Protocol):
@@ -97,11 +99,17 @@ class Owner(Protocol):
     def tell_news(self) -> None:
         """Log the reasons for drops that occurred for the first time."""
 
-    def use_offloads(self, session: ClientSession, bits: int, limit: int) -> None:
-        """Set the device's offloads to what this session's hub takes."""
+    def use_offloads(self) -> None:
+        """Set the device's offloads to what the hubs take to which packets are sent."""
 
-    def tell_gateway(self, prefixes: tuple[Prefix, ...]) -> None:
-        """Warn where the hub routes prefixes to this host and its kernel would not forward them."""
+    def met(self, session: ClientSession) -> None:
+        """A session's hub has said HELLO."""
+
+    def tell_gateway(self, session: ClientSession, prefixes: tuple[Prefix, ...] | None) -> None:
+        """Warn where the hub routes prefixes to this host and its kernel would not forward them.
+
+        None: what it routes there is not known yet, and nothing is known to be forwarded.
+        """
 
     def leave(self, session: ClientSession, hold: bool) -> None:
         """Open another session, because this session's hub has asked for that (DRAIN)."""
@@ -111,18 +119,30 @@ class ClientSession:
     """A session that the hub has admitted."""
 
     def __init__(
-        self, client: Owner, node: NodeSettings, stream: AnyStream, response: Response, tail: bytes
+        self,
+        client: Owner,
+        node: NodeSettings,
+        stream: AnyStream,
+        response: Response,
+        tail: bytes,
+        instance: bytes,
     ) -> None:
-        """`tail` is the bytes that came after the hub's response."""
-        self._client, self._tail = client, tail
-        self._kin = bool(ids.hub_version(response.tunnel_id))
+        """`tail` is the bytes that came after the hub's response, `instance` what HELLO says of us."""
+        self._client, self._tail, self.instance = client, tail, instance
+        self.is_kin = bool(ids.hub_version(response.tunnel_id))
+        """Whether the hub is a tunrouter."""
+        self.hub = wire_control.Hello(b"")
+        """What the hub has said of itself; an empty instance where it has not."""
+        self.received = Part(client.traffic)
+        self.watch: Callable[[memoryview, int, int], None] | None = None
+        """Is shown whole frames, as they lie in a buffer, before they are delivered; None for nobody."""
         self.node = node
         self.peer = stream.peer
         self.sender = LaneSender(stream, client.traffic, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_SECONDS)
         self.sender.tell_losses(self._lost)
         self.since = time.monotonic()
         self.control = SessionControl(
-            self.sender, client.traffic, client.settings.keepalive_timeout, self.since, follows=True
+            self.sender, self.received, client.settings.keepalive_timeout, self.since, follows=True
         )
         self.advice = wire_control.Advice()
         """What the hub finds wrong with this client's identity."""
@@ -132,9 +152,7 @@ class ClientSession:
         self._lane_over = Event()
         self._why = ""
         """Why the lane that ended last did."""
-        self._pings = node.transport.keepalive
-        self._pinged_at = self._ponged_at = time.monotonic()
-        self._pongs = 0
+        self._pings = WebSocketPings(self.sender, node.transport.keepalive, self.since)
         self.takes = 0, framing.GOST_HUB_MAX
         """The offloads that the hub takes, and the size of contents."""
         self.hold = Hold()
@@ -171,27 +189,27 @@ class ClientSession:
     def begin(self) -> None:
         """Send HELLO to a tunrouter hub; until its own HELLO comes it is treated as a GOST hub."""
         client = self._client
-        client.use_offloads(self, *self.takes)
-        if self._kin:
+        client.use_offloads()
+        if self.is_kin:
             self.greet()
         else:
-            client.transit.gateways = ()
+            client.tell_gateway(self, None)
 
     def greet(self) -> None:
         """Send HELLO; a hub that has one already takes what is new in it."""
         client, feature = self._client, wire_control.Feature
-        client.transit.gateways = ()  # what the hub says of them is judged anew
+        client.tell_gateway(self, None)  # what the hub says of them is judged anew
         device = client.device_settings
         more = feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
         more |= feature.LANES if self._lane.wanted else 0
-        more |= feature.SETTINGS if client.push.wants(self) else 0
+        more |= feature.SETTINGS if client.push.asks(self) else 0
         cipher = self._datagrams.offer()
-        self.control.greet(client.instance, client.offloads, device.mtu, more=more, cipher=cipher)
+        self.control.greet(self.instance, client.offloads, device.mtu, more=more, cipher=cipher)
 
     def resume(self) -> None:
         """Set the device again to what this hub takes: a session that was to take its place did not begin."""
-        self._client.use_offloads(self, *self.takes)
-        self._client.tell_gateway(self._prefixes)
+        self._client.use_offloads()
+        self._client.tell_gateway(self, self._prefixes)
 
     def _takes_dummies(self, addresses: Sequence[Interface]) -> bool:
         """Whether an ICMP error from a dummy address reaches this host; a strict rp_filter would drop it."""
@@ -259,10 +277,13 @@ class ClientSession:
         self.sender.ended()
         self.sender.stream.close()
 
-    def give_up(self, why: str) -> None:
-        """Close the session after LINGER seconds, because another one has taken its place."""
+    def give_up(self, why: str, ends: bool = False) -> None:
+        """Close the session after LINGER seconds, because another one has taken its place.
+
+        Later where the hub `ends`: until then others may send us packets by it.
+        """
         self.decline()
-        gevent.spawn_later(LINGER, self.sender.close, why)
+        gevent.spawn_later(END_LINGER if ends else LINGER, self.sender.close, why)
 
     def decline(self) -> None:
         """Tell a hub that has asked us to leave not to wait for us."""
@@ -274,20 +295,7 @@ class ClientSession:
         self._lane.beat(now)
         self._datagrams.beat(now)
         self.sender.end_stuck(now)
-        if self._pings and now - self._pinged_at >= self._pings:
-            self._ping(now)
-
-    def _ping(self, now: float) -> None:
-        """Send WebSocket pings as GOST does; ends the session without a pong within twice their interval."""
-        pongs = sum(lane.stream.pongs for lane in self.sender.lanes)
-        if pongs != self._pongs:
-            self._pongs, self._ponged_at = pongs, now
-        if now - self._ponged_at > 2 * self._pings + self.control.liveness.tick:
-            self.sender.close(f"no pong within {2 * self._pings:g} s")
-            return
-        self._pinged_at = now
-        for lane in self.sender.lanes:
-            lane.stream.ping()
+        self._pings.beat(now, self.control.liveness.tick)
 
     def _receive(self, lane: SessionSender, tail: bytes) -> None:
         buffer, stream = self._client.buffer, lane.stream
@@ -319,12 +327,16 @@ class ClientSession:
         client = self._client
         buffer, down = client.buffer, client.down
         client.transit.look(buffer.view, start, end)
+        if self.watch is not None:
+            self.watch(buffer.view, start, end)
+        before = client.traffic.received_packets
         if client.taps.on:
             fate = capture_watch.arriving(self.node.namespace, client.settings.host, client.device_name)
             stop = capture_watch.deliver(down, buffer.data, buffer.view, start, end, client.taps, fate)
         else:
             stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
         TIME_SLICE.passed(stop - start)
+        self.received.received_packets += client.traffic.received_packets - before
         for content in down.take_controls():
             self._control(content, lane)
         if client.traffic.news:
@@ -361,16 +373,11 @@ class ClientSession:
         self.advice = advice
         for line in self.warnings():
             if line not in before:
+                name, host = client.settings.name, client.settings.host
                 say(
-                    Entry.HUB_ADVICE,
-                    "service %s: hub %s: %s",
-                    *(client.settings.name, self.peer, line),
-                    fold=client.settings.name,
-                    service=client.settings.name,
-                    host=client.settings.host,
-                    hub=self.peer,
-                    advice=line,
-                )
+                    Entry.HUB_ADVICE, "service %s: hub %s: %s", name, self.peer, line,
+                    fold=name, service=name, host=host, hub=self.peer, advice=line,
+                )  # fmt: skip
 
     def warnings(self) -> list[str]:
         """A line for each thing that the hub finds wrong with our name or router.id now."""
@@ -379,21 +386,17 @@ class ClientSession:
     def _meet(self, message: wire_control.Hello) -> None:
         """Handle the hub's HELLO: from now on superpackets that it takes are sent to it."""
         client = self._client
+        self.hub = message
         self.takes = message.offloads & client.offloads, framing.MAX_CONTENT
         self._prefixes = message.prefixes
-        client.use_offloads(self, *self.takes)
-        client.tell_gateway(self._prefixes)
+        client.met(self)
+        client.use_offloads()
+        client.tell_gateway(self, self._prefixes)
         self._lane.given(message.lane)
         client.push.met(self, message)
         self._datagrams.meet(message)
+        name, software, bits = client.settings.name, message.software, message.offloads
         say(
-            Entry.HELLO,
-            "service %s: hub is %s, offloads %#x",
-            *(client.settings.name, message.software, message.offloads),
-            fold=client.settings.name,
-            service=client.settings.name,
-            host=client.settings.host,
-            peer=self.peer,
-            software=message.software,
-            offloads=message.offloads,
-        )
+            Entry.HELLO, "service %s: hub is %s, offloads %#x", name, software, bits, fold=name,
+            service=name, host=client.settings.host, peer=self.peer, software=software, offloads=bits,
+        )  # fmt: skip

@@ -85,9 +85,12 @@ class Ways:
         """Whether some ways are preferred to others."""
         return any(hop.has_home for hop in self._hops)
 
-    def choose(self, now: float, roll: Callable[[], float]) -> int:
-        """The way to dial; where all have failed, any of them. `roll` gives random numbers in [0, 1)."""
-        every = range(len(self._ways))
+    def choose(self, now: float, roll: Callable[[], float], among: Sequence[int] | None = None) -> int:
+        """The way to dial; where all have failed, any of them. `roll` gives random numbers in [0, 1).
+
+        Of those `among` all, at least one, where not every one may be dialled.
+        """
+        every = range(len(self._ways)) if among is None else among
         fit = [way for way in every if self._is_fit(way, now)]
         left = fit or [way for way in every if not self._has_failed(way, now)]
         among = left or list(every)

@@ -75,6 +75,9 @@ class Directory:
         self._ask(self)
         return Unresolved.ASKING if self._known.is_asked(host) else None
 
+    def came(self, attachment: Attachment, flow: bytes) -> None:
+        """Do nothing: flows are spread over all hubs that an sd names."""
+
     def known(self, host: str) -> Gateway[Attachment] | None:
         """A host at other hubs, as far as that is known already."""
         return self._known.known(host)

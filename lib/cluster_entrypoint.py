@@ -174,6 +174,15 @@ class Entrypoint:
         most = max(LEAST_FAR_HOSTS, min(MOST_FAR_HOSTS, share))
         return Directory(namespace, self.entry.cache, most, self._make, self._ask, self._find)
 
+    cluster = b""
+
+    def met(self, attachment: Attachment) -> None:
+        """Do nothing: an sd knows hosts, and not their instances."""
+
+    def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
+        """Returns True: an sd is not asked about hosts that are here."""
+        return True
+
     def entered(self, attachment: Attachment) -> None:
         """A session has begun here."""
         directory = attachment.namespace.elsewhere

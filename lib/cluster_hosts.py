@@ -1,39 +1,42 @@
 """Hosts at other hubs of a cluster as forwarding sees them, and our own as the cluster is told of them.
 
 Knows: which attachment stands for which host at which hub, when one ends; that a host which has come back at
-another hub has no session here any more.
+another hub has no session here any more, unless its client keeps several; which of several hubs a flow takes.
 Refuses to know: who says where hosts are (cluster_registry), by what frames travel (cluster_links), what is
 decided on a packet (forward_decide, forward_enter).
 
     registry says: host H is at hub X     H's attachment at X takes what no session here takes
-    ... and not any more, or at hub Y too   that attachment ends (`live`), so its flows are decided anew
+    ... and not any more                    that attachment ends (`live`), so its flows are decided anew
+    ... at hub Y too, by the same client    a flow stays at its hub; new ones are spread over both
+    ... at hub Y too, by nobody knows whom  it has moved, and X has not noticed: Y alone counts
     a session begins or ends here           the list of this hub changes (cluster_claims)
 
-Where a host is at several hubs, new flows go to the one where its session is newest: it has moved, and the
-others have not noticed.
+A flow that came from a host by one of its hubs goes back by the same, so that a hub with access lists sees
+both directions. A hub that no link reaches is passed over where a host has another one.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from lib import cluster_frames, packet_offload
+from lib import cluster_frames, cluster_ways, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
 from lib.cluster_registry import MAX_HUBS
+from lib.cluster_ways import FarGateway, Registry
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
 from lib.hub_turn import Owner
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.packet import Buffer
+from lib.packet import Buffer, reversed_flow
 from lib.plugin_cache import Unresolved
 from lib.route_gateways import Gateway
 from lib.service_scheduling import breathe, in_steps
@@ -46,8 +49,6 @@ MAX_HOSTS = FAR_HOSTS
 """Hosts at other hubs that packets go to or have come from; past that the oldest is made anew when needed."""
 MAX_COUNTED = 2 * MAX_HUBS
 """Hubs with counts of their own; of more those go that are not in the cluster any more."""
-GREETING_SECONDS = 10.0
-"""How long after its beginning a client is expected to say its instance; one of GOST's never does."""
 CLOCK_SET_SECONDS = 0.5
 """By how much a clock that runs on time is off at most before somebody sets it (NTP, in steps)."""
 _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
@@ -55,29 +56,6 @@ _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
 
 Send = Callable[[str, Attachment, Sequence[Buffer]], None]
 """Sends a run of whole frames of an attachment to a hub (cluster_links.Links.send)."""
-
-
-class OtherHub(Protocol):
-    """Another hub, or another worker of this machine."""
-
-    name: str
-    claims: dict[Place, int]
-    """Its hosts -> since when, in milliseconds since 1970."""
-
-
-H = TypeVar("H", bound=OtherHub)
-
-
-class Registry(Protocol[H]):
-    """Who knows where hosts are (cluster_registry, worker_registry)."""
-
-    hubs: dict[str, H]
-
-    def where(self, place: Place) -> list[H]:
-        """The hubs that have a host: the one whose session is newest first."""
-
-    def instance(self, hub: H, place: Place) -> bytes:
-        """The instance of the client that a hub has as a host; empty where it is not known."""
 
 
 class Claims(Protocol):
@@ -121,23 +99,29 @@ class _Elsewhere:
     seconds: float = math.inf
     table: None = None
     """Attachments have a bound for all namespaces (MAX_HOSTS), and what is here goes with them."""
-    gateways: BoundedDict[str, Gateway[Attachment]] = field(default_factory=lambda: BoundedDict(MAX_HOSTS))
-    """Those that were asked for, with their newest attachment."""
+    gateways: BoundedDict[str, FarGateway] = field(default_factory=lambda: BoundedDict(MAX_HOSTS))
+    """Those that were asked for, each with what its flows go to."""
 
     def gateway(self, host: str, now: float) -> Gateway[Attachment] | Unresolved | None:
-        """The host with its attachment at the hub where its session is newest; None where it is at none."""
+        """The host with an attachment at each hub by which it is reached; None where it is at none."""
         known = self.gateways.get(host)
-        if known is not None and known.attachments[0].live:
+        if known is not None and all(one.live for one in known.attachments):
             return known
-        hubs = self.hosts.registry.where((self.namespace.id, host))
+        return self._look_up(host, known)
+
+    def _look_up(self, host: str, known: FarGateway | None) -> FarGateway | None:
+        """Look at which hubs a host is now; flows stay where they are, as far as that lives."""
+        hubs = self.hosts.ways((self.namespace.id, host))
         if not hubs:
             self.gateways.pop(host, None)
             return None
-        there = self.hosts.attachment(self.namespace, host, hubs[0].name)
-        made = Gateway(host, attachments=[there])
-        made.bound_flows(there.max_flows)
-        self.gateways.renew(host, made)
-        return made
+        there = [self.hosts.attachment(self.namespace, host, hub) for hub in hubs]
+        if known is None:
+            known = FarGateway(host)
+            known.bound_flows(there[0].max_flows)
+        known.attachments = there
+        self.gateways.renew(host, known)
+        return known
 
     def at(self, host: str, hub: str, now: float) -> Attachment | Unresolved | None:
         """The attachment of a host at one hub; None if it is not there."""
@@ -151,11 +135,16 @@ class _Elsewhere:
         found = self.gateway(host, 0.0)
         return None if isinstance(found, Unresolved) else found
 
-    def forget(self, attachment: Attachment) -> None:
-        """An attachment has ended: what its host's flows were does not count any more."""
-        known = self.gateways.get(attachment.host)
-        if known is not None and known.attachments[0] is attachment:
-            del self.gateways[attachment.host]
+    def came(self, attachment: Attachment, flow: bytes) -> None:
+        """A flow came from a host by one of its hubs: replies to it go by the same."""
+        known = self.gateways.get(attachment.host) or self._look_up(attachment.host, None)
+        if known is not None and len(known.attachments) > 1 and attachment in known.attachments:
+            known.flows.remember(reversed_flow(flow), attachment)
+
+    def outdate(self, host: str) -> None:
+        """A host is perhaps at other hubs now."""
+        if (known := self.gateways.get(host)) is not None:
+            self._look_up(host, known)
 
     def find(self, host: str) -> None:
         """Everything is known."""
@@ -176,12 +165,14 @@ class Hosts:
         owner: Owner,
         touch: Callable[[], None],
         grants: Callable[[str, bytes], bool],
+        cluster: bytes = b"",
     ) -> None:
         """`touch` is called when `claims` have changed; `owner` forwards what comes by links.
 
-        `grants` says whether a hub may send packets of a namespace.
+        `grants` says whether a hub may send packets of a namespace. `cluster`: 16 bytes that are the same for
+        all hubs of the cluster; empty where there is nothing that only they have in common.
         """
-        self.registry, self.domain = registry, domain
+        self.registry, self.domain, self.cluster = registry, domain, cluster
         self.traffic: dict[str, Traffic] = {}
         """Hub -> the counts of all hosts there; "" -> those of hubs that were forgotten."""
         self.budget = Budget(FAR_WAITING)
@@ -198,11 +189,29 @@ class Hosts:
         """Host -> hub -> its attachment there."""
         self._count = 0
         """All of these."""
-        self._greeting: dict[Attachment, None] = {}
-        """Sessions whose clients have not said their instance yet, and may."""
+        self._told: dict[Place, tuple[Attachment, bytes]] = {}
+        """What the cluster was told of each host here: its session, and that one's instance."""
+        self.keeps = False
+        """Whether sessions stay that have newer ones elsewhere: this hub ends, and its clients move."""
+        self.lost: dict[str, None] = {}
+        """Hubs that no link reaches now."""
         self._strangers: BoundedDict[tuple[bytes, str], Attachment] = BoundedDict(MAX_HOSTS)
 
     # --- what forwarding asks
+
+    def ways(self, place: Place) -> list[str]:
+        """The names of the other hubs by which a host is reached: where its session is newest comes first."""
+        return cluster_ways.ways(self.registry, place, self.lost)
+
+    def unreachable(self, hub: str, is_it: bool) -> None:
+        """A link with a hub has been lost or cannot be had, or is there again: flows go by other ways."""
+        if (hub in self.lost) is is_it:
+            return
+        if is_it:
+            self.lost[hub] = None
+        else:
+            self.lost.pop(hub, None)
+        self.changed([place for place, there in self._attachments.items() if hub in there or not is_it])
 
     def elsewhere(self, namespace: Namespace) -> _Elsewhere:
         """The hosts of a namespace at other hubs."""
@@ -257,17 +266,17 @@ class Hosts:
             budget=self.budget,
         )
 
-    def _end(self, place: Place, but: str = "") -> None:
-        """End the attachments of a host at other hubs, but for the one at a hub."""
+    def _end(self, place: Place, but: Container[str] = ()) -> None:
+        """End the attachments of a host at other hubs, but for those at some hubs."""
         there = self._attachments.get(place, {})
-        for hub in [hub for hub in there if hub != but]:
+        for hub in [hub for hub in there if hub not in but]:
             attachment = there.pop(hub)
             self._count -= 1
             attachment.live = False
             attachment.forget()
             elsewhere = attachment.namespace.elsewhere
-            if isinstance(elsewhere, _Elsewhere):
-                elsewhere.forget(attachment)
+            if not there and isinstance(elsewhere, _Elsewhere):
+                elsewhere.gateways.pop(attachment.host, None)
         if not there:
             self._attachments.pop(place, None)
 
@@ -278,14 +287,15 @@ class Hosts:
         outdated: set[Namespace] = set()
         for place in in_steps(places):
             namespace_id, host = place
-            hubs = self.registry.where(place)
-            self._end(place, hubs[0].name if hubs else "")
+            self._end(place, self.ways(place))
             namespace = self.domain.namespaces.get(namespace_id)
             if namespace is None:
                 continue
             outdated.add(namespace)
-            for session in namespace.sessions_of(host):
-                for hub in hubs:
+            if isinstance(namespace.elsewhere, _Elsewhere):
+                namespace.elsewhere.outdate(host)
+            for session in namespace.sessions_of(host) if not self.keeps else ():
+                for hub in self.registry.where(place):
                     if session.instance and self.registry.instance(hub, place) == session.instance:
                         self._replaced(session, place, hub.name, "client")
                     elif self.replaces(session):
@@ -322,16 +332,11 @@ class Hosts:
         place = attachment.namespace.id, attachment.host
         self._end(place)
         self._tell(place, attachment)
-        if not attachment.instance:
-            self._greeting[attachment] = None
 
-    def greeted(self, now: float) -> None:
-        """Tell the instances that clients have said in the meantime."""
-        for attachment in list(self._greeting):
-            if attachment.live and attachment.instance:
-                self._tell((attachment.namespace.id, attachment.host), attachment)
-            if attachment.instance or not attachment.live or now - attachment.since > GREETING_SECONDS:
-                del self._greeting[attachment]
+    def met(self, attachment: Attachment) -> None:
+        """The client of a session here has said its instance."""
+        if attachment.live and self._newest(attachment) is attachment:
+            self._tell((attachment.namespace.id, attachment.host), attachment)
 
     def look_at_clock(self, ahead: float) -> None:
         """Tell all hosts anew after our clock was set: since when each is here depends on it.
@@ -343,6 +348,7 @@ class Hosts:
         if abs(ahead - self._clock) < CLOCK_SET_SECONDS:
             return
         self._clock = ahead
+        self._told.clear()
         for namespace in list(self.domain.namespaces.values()):
             sessions = sorted(namespace.attachments(), key=lambda one: one.since)
             for attachment in {one.host: one for one in sessions}.values():  # of each host the newest
@@ -353,14 +359,31 @@ class Hosts:
         """A session has ended here."""
         self.sessions -= 1
         place = attachment.namespace.id, attachment.host
-        others = attachment.namespace.sessions_of(attachment.host)
-        if others:
-            self._tell(place, max(others, key=lambda other: other.since))
+        newest = self._newest(attachment)
+        if newest is not None:
+            self._tell(place, newest)
             return
+        self._told.pop(place, None)
         self._claims.leave(place)
         self._touch()
 
+    @staticmethod
+    def _newest(attachment: Attachment) -> Attachment | None:
+        """The newest session here of an attachment's host; None where it has none."""
+        sessions = attachment.namespace.sessions_of(attachment.host)
+        return max(reversed(sessions), key=lambda other: other.since, default=None)
+
+    def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
+        """Whether all hosts of these sessions are at another hub too; True where there is no other hub."""
+        registry = self.registry
+        if not self.keeps or not any(hub.live for hub in registry.hubs.values()):
+            return True
+        return all(registry.where((one.namespace.id, one.host)) for one in attachments)
+
     def _tell(self, place: Place, attachment: Attachment) -> None:
+        if self._told.get(place) == (attachment, attachment.instance):
+            return
+        self._told[place] = attachment, attachment.instance
         self._claims.join(place, _since(attachment), attachment.instance)
         self._touch()
 

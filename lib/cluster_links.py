@@ -110,6 +110,8 @@ class Links:
         self.budget = Budget(QUEUE_MEMORY)
         self.alive: Callable[[str], None] = lambda name: None
         """Is told of each hub that has given a sign of life by a link."""
+        self.unreachable: Callable[[str, bool], None] = lambda name, is_it: None
+        """Is told whether a hub is one with which a link was lost or cannot be had, when that changes."""
         self._peers: dict[str, _Peer] = {}
         self._waiting = 0
         """Bytes of the frames that wait for links to be made."""
@@ -199,6 +201,13 @@ class Links:
             peer = self._peers[name] = _Peer()
         return peer
 
+    def probe(self, name: str) -> None:
+        """Dial a hub that has no link, without frames for it, as soon as it may be dialled again."""
+        peer = self._peer(name)
+        if peer.link is None and not peer.is_dialling and time.monotonic() >= peer.next_at:
+            peer.is_dialling = True
+            self._spawn(self._dial, name, peer)
+
     def _spawn(self, run: Callable[..., None], *arguments: object) -> None:
         greenlet = gevent.spawn(run, *arguments)
         self._dialling.add(greenlet)
@@ -226,6 +235,7 @@ class Links:
             hub=link.name,
             peer=link.stream.peer,
         )
+        self.unreachable(link.name, False)
         for attachment, run in self._taken(peer):
             link.send(attachment.namespace.id, [run])
 
@@ -265,6 +275,7 @@ class Links:
         now = time.monotonic()
         peer.failed, peer.next_at = why, now + peer.pause
         peer.pause = min(BACKOFF[1], 2 * peer.pause)
+        self.unreachable(name, True)
         self._drop_waiting(peer, why)
         text = "hub %s cannot be reached: %s"
         say(Entry.LINK_FAILED, text, name, why, fold=name, habit=OUTAGE, hub=name, reason=why)
@@ -333,6 +344,8 @@ class Links:
             link.sender.ended()
             if peer.link is link:
                 peer.link = None
+                if not link.is_leaving:
+                    self.unreachable(link.name, True)
         why = link.sender.closed_because or why
         if not link.is_ready:
             raise OSError(71, f"{why}, before it was ready: perhaps it has another secret, or no trust in us")

@@ -20,13 +20,14 @@ from lib.cluster_identity import LinkIdentity
 from lib.cluster_links import Links
 from lib.cluster_redis import RedisRegistry, clocks
 from lib.cluster_registry import Registry
-from lib.cluster_seal import Seal, SharedSeal
+from lib.cluster_seal import Seal, SharedSeal, key_for
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
 from lib.settings_registry import ClusterSettings
+from lib.wire_control import CLUSTER_SIZE
 
 if TYPE_CHECKING:
     from lib.cluster_trust import Trust
@@ -35,6 +36,8 @@ LOOK_SECONDS = 0.25
 """How often it is looked whose lease has ended."""
 FILES_SECONDS = 2.0
 """How often it is looked whether a certificate's file has changed."""
+FAREWELL_SECONDS = 0.25
+"""How long a hub that ends goes on after it has said so: what was sent to its hosts may be on the way."""
 
 
 class Cluster:
@@ -46,8 +49,8 @@ class Cluster:
         self._trust: Trust | None = None
         seal: Seal
         identity: LinkIdentity | Trust
-        if settings.secret:
-            secret = settings.secret.encode()
+        secret = settings.secret.encode()
+        if secret:
             seal = SharedSeal(secret, settings.registry.key)
             identity = LinkIdentity(settings.name, secret)
         else:
@@ -60,7 +63,9 @@ class Cluster:
         self.redis = RedisRegistry(
             settings.registry, self.registry, self.claims, seal, self._changed, self._restarted
         )
-        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, self.redis.touch, seal.grants)
+        cluster = key_for(secret, "name of the cluster")[:CLUSTER_SIZE] if secret else b""
+        touch = self.redis.touch
+        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, touch, seal.grants, cluster)
         self.links = Links(
             settings.name,
             identity,
@@ -72,6 +77,7 @@ class Cluster:
         )
         self.hosts.send = self.links.send
         self.claims.sessions = lambda: self.hosts.sessions
+        self.links.unreachable = self.hosts.unreachable
         self.links.alive = lambda name: self.registry.alive(name, time.monotonic())
         self._looking = Task(f"cluster {settings.name}: leases are looked at", self._look, of=self)
         self._work = Event()
@@ -86,6 +92,16 @@ class Cluster:
         self._working.start()
         name, address = self.settings.name, self.links.address
         say(Entry.CLUSTER_JOINED, "cluster: hub %s, links on %s", name, address, hub=name, address=address)
+
+    def drain(self) -> None:
+        """The hub ends: its clients move to others, and are reached here until they have."""
+        self.hosts.keeps = True
+
+    def leave(self) -> None:
+        """Tell others that no host is here any more, and wait until they send nothing here."""
+        if any(hub.live for hub in self.registry.hubs.values()):
+            self.redis.leave()
+            gevent.sleep(FAREWELL_SECONDS)
 
     def stop(self) -> None:
         """Leave the cluster: others learn it at once."""
@@ -139,5 +155,9 @@ class Cluster:
                 text = "hub %s says nothing: its hosts are gone"
                 say(Entry.HUB_LOST, text, name, hub=name)
             self._changed()
-            self.hosts.greeted(time.monotonic())
             self.hosts.look_at_clock(time.time() - time.monotonic())
+            for name in [*self.hosts.lost]:
+                if name in self.registry.hubs and self.registry.hubs[name].live:
+                    self.links.probe(name)
+                else:
+                    self.hosts.unreachable(name, False)

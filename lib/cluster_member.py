@@ -40,6 +40,16 @@ class ClusterMember:
         if self._cluster is not None:
             self._cluster.start()
 
+    def drain(self) -> None:
+        """The hub ends: its clients move."""
+        if self._cluster is not None:
+            self._cluster.drain()
+
+    def leave(self) -> None:
+        """They have moved: tell other hubs so, and serve what they have sent before they knew."""
+        if self._cluster is not None:
+            self._cluster.leave()
+
     def stop(self) -> None:
         """Leave."""
         cluster, self._cluster = self._cluster, None

@@ -88,9 +88,11 @@ class RedisRegistry:
         self._certificate = b""
         """What stands in our own list."""
         self._lists = ListReader(self._talk, registry, seal, changed, self._tell)
+        self._has_left = False
+        self._writing = Task(f"registry {self.name}: our hosts are told", self._keep_writing, vital=False)
         self._tasks = (
             Task(f"registry {self.name}: changes are heard", self._keep_listening, vital=False),
-            Task(f"registry {self.name}: our hosts are told", self._keep_writing, vital=False),
+            self._writing,
             self._lists.task,
         )
 
@@ -106,8 +108,16 @@ class RedisRegistry:
 
     def stop(self) -> None:
         """End. Others learn at once that this hub has ended, if Redis takes that within a moment."""
+        self.leave()
         for task in self._tasks:
             task.kill(block=False)
+
+    def leave(self) -> None:
+        """Tell others that this hub ends, and nothing after that; what they say is heard until stop()."""
+        if self._has_left:
+            return
+        self._has_left = True
+        self._writing.kill(block=False)
         late = "not told within a moment"
         with suppress(OSError), within(1.0, lambda: TimeoutError(110, late)), self._talk.open() as connection:
             bye, key = self._claims.bye(clocks()), self._talk.list_of(self._claims.name)

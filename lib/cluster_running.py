@@ -60,4 +60,4 @@ def clusters() -> list[Cluster]:
 def workers() -> list[WorkerLinks]:
     """The links of this process with other workers of the same hubs; none where it is no worker."""
     module = sys.modules.get("lib.worker_links")
-    return service_supervisor.running(module.WorkerLinks) if module is not None else []
+    return list(module.running) if module is not None else []

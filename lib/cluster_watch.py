@@ -49,6 +49,14 @@ class ClusterWatch:
             one.start()
         self._member.start()
 
+    def drain(self) -> None:
+        """The hubs end: their clients move to others."""
+        self._member.drain()
+
+    def leave(self) -> None:
+        """The clients have moved: other hubs send nothing here any more, once this returns."""
+        self._member.leave()
+
     def stop(self) -> None:
         """Pass nothing to other hubs any more."""
         self._member.stop()

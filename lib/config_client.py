@@ -49,6 +49,7 @@ from lib.settings_push import AUTO, FORCE, LISTED, OFF, AcceptSettings
 
 MIN_IPV6_MTU = 1280
 RETRIES = range(101)
+ACTIVE = range(1, 3)
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ def client(service: Service, chains: Chains, named: Named, found: Findings) -> C
         hops=way.hops,
         superpackets=config_metadata.switch(handler, "superpackets", True, found),
         lanes=config_metadata.lanes(handler, found),
+        active=_active(handler, way.nodes, bool(way.hops), found),
         channel=channel,
         dscp=dscp,
         keepalive_timeout=config_metadata.keepalive_timeout(handler, found),
@@ -151,6 +153,22 @@ def _check_rest(service: Service, handler: Handler, listener: Listener, found: F
             found.warn(service.where(key), f"{key!r} in a service section {why}")
     if listener.tls:
         found.warn(listener.where("tls"), "tls means nothing to a listener of type tun")
+
+
+def _active(handler: Handler, nodes: Sequence[NodeSettings], more: bool, found: Findings) -> int:
+    """How many sessions there are at once; `more`: nodes come from sources as well."""
+    count = config_metadata.integer(handler, ("active",), 1, found)
+    tree = config_metadata.find(handler, "active")
+    if tree is None:
+        return count
+    if count not in ACTIVE:
+        found.error(tree.where, f"'active': {count} is not 1 or 2")
+        return 1
+    hubs = {(node.host, node.port) for node in nodes}
+    if len(hubs) < count and not more:
+        text = f"'active': {count}, and there is one hub alone: there is one session until there are more"
+        found.warn(tree.where, text, "write a second node in the hop, or leave active out")
+    return count
 
 
 # --- the device ---------------------------------------------------------------------------------

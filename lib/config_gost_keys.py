@@ -189,7 +189,7 @@ CLIENT_KEYS: Keys = {
     ),
     **_odd("handler", "is not needed: a client connects again until it succeeds", "retries"),
     **_works("service", "netns"),
-    **_works("handler", "superpackets lanes channel dscp keepalive.timeout acceptRoutes namesBy"),
+    **_works("handler", "superpackets lanes active channel dscp keepalive.timeout acceptRoutes namesBy"),
     **_works("handler", "map nat killswitch"),
     **_works("listener", _TUN_LISTENER + " " + _prefixed("tun.", _TUN_LISTENER)),
     **_to_come("listener", _TUN_TO_COME + " " + _prefixed("tun.", _TUN_TO_COME)),

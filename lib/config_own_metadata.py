@@ -113,6 +113,16 @@ METADATA_KEYS = (
         ),
     ),
     OwnKey(
+        "metadata of handler tun", "active", "integer, 1 to 2", "`1`",
+        "active: 2",
+        (
+            "Sessions at once, each with another hub of the nodes. In a cluster each flow stays on one of "
+            "them, new ones go by the nearest hub, and when a hub ends or dies its flows go by the other one "
+            "at once. Hubs that are in no cluster reach only their own hosts: one is used, the other stands "
+            "by."
+        ),
+    ),
+    OwnKey(
         "metadata of a service", "hookTimeout", "duration, 1s to 1h", "`30s`",
         "hookTimeout: 10s, preUp: [/bin/true]",
         (

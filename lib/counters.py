@@ -75,3 +75,17 @@ class Traffic:
         for reason, seen in other.last.items():
             if reason not in self.last or self.last[reason].at <= seen.at:
                 self.last[reason] = seen
+
+
+class Part:
+    """The packets that one of several sessions has received, of all that `traffic` counts."""
+
+    __slots__ = ("_traffic", "received_packets")
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self.received_packets = 0
+
+    def drop(self, reason: Reason) -> None:
+        """Count a drop: of all together."""
+        self._traffic.drop(reason)

@@ -266,6 +266,7 @@ def _client(client: Client, now: float) -> Row:
         **_exit(client),
         "hub": session.peer if session else None,
         "away": None if session else _away(client.away, now),
+        "paths": _paths(client, now),
         "transport": node.transport.kind,
         "congestion": session.congestion if session else "",
         "mptcp_paths": session.paths if session else 0,
@@ -279,6 +280,25 @@ def _client(client: Client, now: float) -> Row:
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
         **_traffic(client.traffic, client.rates, now),
     }
+
+
+def _paths(client: Client, now: float) -> list[Row]:
+    """A row for each of several sessions, and for each that is missing; none where there is to be one."""
+    if client.settings.active < 2:
+        return []
+    found: list[Row] = [
+        {
+            "hub": path.session.peer,
+            "state": path.state,
+            "rtt_s": round(path.session.control.liveness.rtt, 6),
+            "since_s": round(now - path.session.since, 1),
+        }
+        for path in client.paths
+    ]
+    for away in client.aways:
+        why = f"no session: {away.reason or 'not tried yet'}"
+        found.append({"hub": away.hub, "state": why, "rtt_s": 0.0, "since_s": None})
+    return found
 
 
 def _exit(client: Client) -> Row:

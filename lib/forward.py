@@ -254,6 +254,8 @@ def _judge(
         out.new += 1
         if _is_like_its_flow(attachment, frame):
             _remember(attachment, memory, packet.flow, target, now)
+            if attachment.by and attachment.namespace.elsewhere is not None:
+                attachment.namespace.elsewhere.came(attachment, packet.flow)
     if own_address(attachment, packet) and not _pass_hop(attachment, target, frame):
         forward_errors.refuse(attachment, Reason.HOP_LIMIT, frame, now, out)
         return None

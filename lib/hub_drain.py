@@ -21,11 +21,14 @@ import gevent
 from gevent.event import Event
 
 from lib.namespace import Attachment
+from lib.namespace_domain import Domain
 from lib.service_scheduling import in_steps
 from lib.session_lane_sender import LaneSender
 
 SWITCH_SECONDS = 1.0
 """How much of the drain timeout is left for SWITCH where not all clients move in time; half of it at most."""
+KNOWN_SECONDS, LOOK_SECONDS = 0.5, 0.01
+"""How long it may take until other hubs know of sessions that have moved, and how often is looked."""
 LATE_SECONDS = 0.1
 """How long the hub reads on after the last SWITCH: packets may come after it, by another lane."""
 
@@ -52,6 +55,7 @@ class Owner(Protocol):
 
     moved: Event
     """Set whenever a session ends, or its client has replied."""
+    domain: Domain
 
 
 def drain(hub: Owner, seconds: float) -> None:
@@ -61,6 +65,7 @@ def drain(hub: Owner, seconds: float) -> None:
     for session in in_steps(sessions):
         session.tell_drain(hold=True)
     _wait(hub, deadline - min(SWITCH_SECONDS, seconds / 2))
+    _wait_known(hub, min(deadline, time.monotonic() + KNOWN_SECONDS))
     left = set(map(id, hub.sessions.values()))
     switching = [session for session in sessions if id(session) in left]
     for session in in_steps(switching):
@@ -77,6 +82,13 @@ def _wait(hub: Owner, until: float) -> None:
         if not hub.moved.wait(max(0.0, until - time.monotonic())):
             return
         hub.moved.clear()
+
+
+def _wait_known(hub: Owner, until: float) -> None:
+    """Wait until other hubs know where the clients are now: else they would take nothing from them there."""
+    registry = hub.domain.registry
+    while registry is not None and not registry.are_elsewhere(hub.sessions) and time.monotonic() < until:
+        gevent.sleep(LOOK_SECONDS)
 
 
 def _send_out(sessions: Sequence[Session], until: float) -> None:

@@ -292,7 +292,7 @@ def _are_two(one: Attachment, other: Attachment) -> bool:
     They come from different addresses. A client that is a tunrouter, and comes from another address than
     before, is known by its instance; a session that nothing is heard on any more is a left-over.
     """
-    if host_of(one.peer) == host_of(other.peer) or (one.instance and one.instance == other.instance):
+    if host_of(one.peer) == host_of(other.peer) or ids.is_of_client(one.instance, other.instance):
         return False
     since = max(one.since, other.since) + ALIVE_SECONDS
     return one.heard_at > since and other.heard_at > since

@@ -313,6 +313,8 @@ class HubSession:
         self.hub.push.met(self)
         for rival in attachment.namespace.rivals(attachment):
             rival.sender.close("replaced by a new session of the same client")
+        if self.domain.registry is not None:
+            self.domain.registry.met(attachment)
         hub_log.hello(self.hub.settings.name, attachment, hello.software)
 
     def greet(self) -> None:
@@ -321,9 +323,11 @@ class HubSession:
         more = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
         more |= wire_control.Feature.SETTINGS
         token, cipher = self.hub.new_token(self), self.hub.datagrams.meet(self)
+        registry = self.domain.registry
         self.control.greet(
-            *(self.hub.instance, self.hub.offloads), prefixes=prefixes, more=more, lane=token, cipher=cipher
-        )
+            *(self.hub.instance, self.hub.offloads), prefixes=prefixes, more=more, lane=token, cipher=cipher,
+            cluster=registry.cluster if registry is not None else b"",
+        )  # fmt: skip
 
     def beat(self, now: float) -> None:
         """Check the keepalive: ask the client for a sign of life, or end a session that is dead."""

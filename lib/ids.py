@@ -23,6 +23,9 @@ MAGIC = b"TUN"
 VERSION = 1
 """Version of the control frames that this program understands (PROTOCOL.md)."""
 
+_CLIENT = 15
+"""Bytes of an instance that all sessions of a client have in common."""
+
 TUNNEL_ID_SIZE = 20
 """Bytes of GOST's tunnel id: a UUID and four more (go-gost/relay)."""
 
@@ -61,6 +64,29 @@ def is_host_name(text: str) -> bool:
     A line feed in a name would forge a line of the log.
     """
     return _NOT_IN_NAMES.search(text) is None
+
+
+def instance_of(client: bytes, number: int) -> bytes:
+    """The instance of a client's session, 16 bytes: the client's own 15 bytes, and the session's number.
+
+    A client that keeps sessions with several hubs numbers them from 1; the only session of a client has 0.
+    """
+    return client[:_CLIENT] + bytes([number])
+
+
+def is_of_client(one: bytes, other: bytes) -> bool:
+    """Whether two instances, as HELLO says them, are of sessions of one client; empty ones are of nobody."""
+    return bool(one) and one[:_CLIENT] == other[:_CLIENT]
+
+
+def is_beside(one: bytes, other: bytes) -> bool:
+    """Whether a client keeps two sessions with these instances at once: neither replaces the other."""
+    return is_of_client(one, other) and one != other
+
+
+def is_one_of_several(instance: bytes) -> bool:
+    """Whether a session with this instance may be one of several that its client keeps."""
+    return bool(instance) and instance[_CLIENT:] != b"\0"
 
 
 def hub_tunnel_id(connector: bytes) -> bytes:

@@ -203,6 +203,7 @@ class Entry(Enum):
         *("hub-drains", "info", "service hub"),
         "the hub asks for another session in place of this one: it ends, or somebody drains the host",
     )
+    HUB_PREFERRED = "hub-preferred", "info", "service host hub reason", "a client's new flows go by this hub"
     NOT_MOVED = (
         *("not-moved", "debug", "service reason"),
         "a client tried another hub beside the present one, and got no session",

@@ -6,7 +6,7 @@ Refuses to know: who may join (auth_admission), what happens inside a namespace 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,11 +28,21 @@ class Registry(Protocol):
     def elsewhere(self, namespace: Namespace) -> Elsewhere[Attachment]:
         """The hosts of a namespace at other hubs. It is asked for once, when the namespace is made."""
 
+    @property
+    def cluster(self) -> bytes:
+        """16 bytes that are the same for all hubs of the cluster; empty where this is none."""
+
     def entered(self, attachment: Attachment) -> None:
         """A session has begun here: attachments of its host at other hubs end (`live`). Never waits."""
 
+    def met(self, attachment: Attachment) -> None:
+        """The client of a session here has said its instance. Never waits."""
+
     def left(self, attachment: Attachment) -> None:
         """A session has ended here. Never waits."""
+
+    def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
+        """Whether all hosts of these sessions are known at another hub; True where that cannot be known."""
 
 
 Router = RouteTable | Asker

@@ -46,6 +46,9 @@ class Elsewhere(Protocol[A]):
         Unresolved where nobody knows that now. Never waits.
         """
 
+    def came(self, attachment: A, flow: bytes) -> None:
+        """A new flow, by its key, came from a host at another hub, as this attachment."""
+
     def known(self, host: str) -> Gateway[A] | None:
         """A host at other hubs, as far as that is known already. Nothing is asked."""
 

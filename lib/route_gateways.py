@@ -172,7 +172,7 @@ class Gateways(Generic[S]):
                 return gateway
         # Rendezvous hashing: when a gateway goes, only its own flows move, even if all flows are forgotten.
         seed = crc32(flow)
-        best = max(able, key=lambda gateway: _weight(seed, gateway.name))
+        best = max(able, key=lambda gateway: weight(seed, gateway.name))
         self.shared.remember((tier, flow), best.name)
         return best
 
@@ -216,7 +216,7 @@ class Settling:
         return True
 
 
-def _weight(seed: int, name: str) -> int:
+def weight(seed: int, name: str) -> int:
     """A 32-bit hash of a flow (as its CRC) and a name, mixed as xxHash32 does at its end.
 
     CRCs alone would not do, since they are linear: of three gateways one would get half of the flows.

@@ -142,6 +142,7 @@ class Service:
     def _drain_hubs(self) -> None:
         """Run what services want to be run before they end, then drain all hubs at the same time."""
         self._parts.tell_end()
+        self._parts.cluster.drain()
         draining = Group()
         for hub in self._parts.hubs.values():
             draining.spawn(hub.drain)
@@ -149,6 +150,7 @@ class Service:
             draining.join()
         finally:
             draining.kill()
+        self._parts.cluster.leave()
 
     def _wait_again(self) -> None:
         """Wait for a second signal to end, after which clients are waited for no longer.

@@ -8,10 +8,9 @@ Refuses to know: what all other messages mean to a hub (hub_session) or a client
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
 from lib import __version__, framing, session_keepalive, wire_control
-from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.prefixes import Prefix
@@ -26,13 +25,22 @@ ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch
 """The messages that mean something else to a hub than to a client."""
 
 
+class Counts(Protocol):
+    """What is used of the counters of what the peer sends."""
+
+    received_packets: int
+
+    def drop(self, reason: Reason) -> None:
+        """Count a drop."""
+
+
 class SessionControl:
     """Our end of one session's control frames. `now` is in seconds of a steady clock everywhere."""
 
     __slots__ = ("_sender", "_traffic", "cipher", "features", "liveness", "software")
 
     def __init__(
-        self, sender: LaneSender, traffic: Traffic, timeout: float, now: float, follows: bool = False
+        self, sender: LaneSender, traffic: Counts, timeout: float, now: float, follows: bool = False
     ) -> None:
         """`traffic` counts what the peer sends. `timeout`: seconds of silence until the peer is dead.
 
@@ -103,16 +111,18 @@ class SessionControl:
         more: int = 0,
         lane: bytes = b"",
         cipher: int = 0,
+        cluster: bytes = b"",
     ) -> None:
         """Send HELLO: who we are, which superpackets we take, our device's MTU in bytes (0: no device).
 
         `prefixes` are those for which the peer is a gateway; `more` are features beside ALL_FEATURES,
         and `lane` is the token for a second lane. With a `cipher` the session may have a datagram channel.
+        `cluster`, 16 bytes, is the same for all hubs of a cluster.
         """
         more |= Feature.DATAGRAMS if cipher else 0
         software = f"tunrouter {__version__}"
         features = wire_control.ALL_FEATURES | more
-        hello = Hello(instance, offloads, mtu, software, features, prefixes, lane, cipher)
+        hello = Hello(instance, offloads, mtu, software, features, prefixes, lane, cipher, cluster)
         self._send(wire_control.encode_hello(hello))
 
     def ask(self, now: float) -> None:

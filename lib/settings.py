@@ -317,6 +317,7 @@ class ClientSettings:
     fail_timeout: float = 10.0
     keepalive_timeout: float = DEFAULT_KEEPALIVE
     lanes: int = DEFAULT_LANES
+    active: int = 1  # sessions at once, each with another hub
     hooks: HookSettings = NO_HOOKS
     accept: AcceptSettings | None = None
     """What is taken of the settings that a hub tells; None for nothing."""

@@ -25,6 +25,11 @@ def words(client: ClientSettings, most: int = MAX_SHOWN) -> Iterator[str]:
     nodes = ways(client)
     behind = ", ".join(nodes[:most]) + _more(nodes, "hub", most)
     yield f"ok: service {client.name} is {_name(client, most)} behind {behind}"
+    if client.active > 1:
+        yield (
+            f"    sessions with {client.active} of these hubs at once: of one cluster both are used, "
+            "of others one, and the other stands by"
+        )
     device = client.device
     name = f"device {device.name}" if device.name else "a device that the kernel names"
     nets = ", ".join(map(str, device.addresses)) or "no net: it has no address of its own"
@@ -123,6 +128,7 @@ def data(client: ClientSettings) -> dict[str, object]:
         "host": client.host,
         "hosts": [one.name for one in client.hosts] or [client.host],
         "hubs": ways(client),
+        "active": client.active,
         "device": device.name or None,
         "netns": device.netns or None,
         "net": list(map(str, device.addresses)),

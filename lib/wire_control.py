@@ -28,6 +28,7 @@ MARK = 0xF0
 INSTANCE_SIZE = 16
 TOKEN_SIZE = 8
 LANE_TOKEN_SIZE = 16
+CLUSTER_SIZE = 16
 INDEX_SIZE, KEY_SIZE, SALT_SIZE = 3, 32, 8
 MAX_PREFIXES = 8
 MAX_NAME = 255
@@ -75,6 +76,7 @@ class Field(IntEnum):
     PREFIXES = 6
     LANE = 7
     CIPHER = 8
+    CLUSTER = 9
 
 
 class DrainField(IntEnum):
@@ -197,8 +199,8 @@ class Hello:
     """What one tunrouter tells the other about itself, once, right after the handshake."""
 
     instance: bytes = bytes(INSTANCE_SIZE)
-    """16 random bytes that a service draws at its start. A new session of the same instance and host
-    replaces the old one."""
+    """16 bytes: 15 random ones that a service draws at its start, and the number of the session (ids). A new
+    session of the same instance and host replaces the old one."""
     offloads: int = 0
     """Offload bits (packet_offload) of what the sender can receive; 0 for single complete packets only."""
     mtu: int = 0
@@ -213,6 +215,8 @@ class Hello:
     """Of a hub: the token by which a lane may join the session, 16 bytes; empty where none may."""
     cipher: int = 0
     """The Cipher of the datagrams that its sender will send; 0 for none."""
+    cluster: bytes = b""
+    """Of a hub: 16 bytes that are the same for all hubs of its cluster; empty where it is in none."""
 
 
 Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed | Switch
@@ -233,6 +237,7 @@ def encode_hello(hello: Hello) -> bytes:
         ),
         *([(Field.LANE, hello.lane)] if hello.lane else ()),
         *([(Field.CIPHER, bytes([hello.cipher]))] if hello.cipher else ()),
+        *([(Field.CLUSTER, hello.cluster)] if hello.cluster else ()),
     )
     return bytes([MARK, Type.HELLO]) + wire_fields.encode(body)
 
@@ -337,9 +342,15 @@ def _decode_hello(found: dict[int, bytes]) -> Hello:
         _software(found.get(Field.SOFTWARE, b"")),
         int.from_bytes(found.get(Field.FEATURES, b"")[:4], "big"),
         tuple(wire_fields.decode_prefixes(found.get(Field.PREFIXES, b""), MAX_PREFIXES)),
-        found.get(Field.LANE, b"") if len(found.get(Field.LANE, b"")) == LANE_TOKEN_SIZE else b"",
+        _sized(found.get(Field.LANE, b""), LANE_TOKEN_SIZE),
         int.from_bytes(found.get(Field.CIPHER, b"")[:1], "big"),
+        _sized(found.get(Field.CLUSTER, b""), CLUSTER_SIZE),
     )
+
+
+def _sized(data: bytes, size: int) -> bytes:
+    """A field's bytes; none where they are not as many as they should be."""
+    return data if len(data) == size else b""
 
 
 def _software(data: bytes) -> str:

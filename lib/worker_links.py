@@ -22,13 +22,12 @@ from lib.log_setup import say
 from lib.namespace import Attachment
 from lib.packet import Buffer
 from lib.packet_offload import count_packets
-from lib.service_supervisor import Task
 from lib.worker_link import WorkerLink
 from lib.worker_registry import Others, Own
 from lib.worker_wire import Claim
 
-GREET_SECONDS = 0.05
-"""How often it is looked whether new clients have said their instance, by which one that is back is known."""
+running: list[WorkerLinks] = []
+"""Those that have started and not stopped yet: one in a worker, none elsewhere."""
 
 
 def _granted(worker: str, namespace: bytes) -> bool:
@@ -45,7 +44,6 @@ class WorkerLinks:
         self.owner = next(iter(hubs.values()))
         self.others, self._own = Others(), Own()
         self.links: dict[str, WorkerLink] = {}
-        self._greeting = Task("instances of new clients are looked at", self._greet, of=self)
         self.hosts = self._made()
 
     def _made(self) -> Hosts:
@@ -56,11 +54,12 @@ class WorkerLinks:
     def start(self) -> None:
         """Know the hosts at other workers from now on, and tell them of those here."""
         self.owner.domain.use_registry(self.hosts)
-        self._greeting.start()
+        running.append(self)
 
     def stop(self) -> None:
         """Pass nothing to other workers any more."""
-        self._greeting.kill(block=False)
+        if self in running:
+            running.remove(self)
         self.owner.domain.use_registry(None)
         self.hosts.stop()
 
@@ -126,8 +125,3 @@ class WorkerLinks:
         news = self._own.take_news()
         for link in list(self.links.values()):
             link.tell(news)
-
-    def _greet(self) -> None:
-        while True:
-            gevent.sleep(GREET_SECONDS)
-            self.hosts.greeted(time.monotonic())

@@ -18,6 +18,7 @@ from lib import (
     client_dial,
     client_reconnect,
     client_session,
+    client_tries,
     config_nodes,
     ctl_status,
     service_supervisor,
@@ -28,7 +29,7 @@ from lib.client_backoff import LASTING, LOST, TEMPORARY, Pace
 from lib.client_dial import Refused
 from lib.client_downlink import Downlink
 from lib.client_host import HostNames
-from lib.client_reconnect import Reconnector
+from lib.client_paths import Paths
 from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.errors import ProtocolError
@@ -56,7 +57,7 @@ class World:
         self.around: Any = None
         self.device_settings = self.settings.device
         self.push = SimpleNamespace(
-            wants=lambda session: False,
+            asks=lambda session: False,
             met=lambda session, hello: None,
             merged=lambda device: device,
             again=lambda: None,
@@ -70,13 +71,17 @@ class World:
         self.dial: Callable[[], Any] = lambda: None
         self.paces: list[Pace] = []
         self.said: list[dict[str, Any]] = []
-        self.reconnector = Reconnector(self)  # type: ignore[arg-type]
+        self._paths = Paths(self)  # type: ignore[arg-type]
+        self.reconnector = self._paths.first
 
     def use_offloads(self, *arguments: object) -> None:
         """There is no device."""
 
     def tell_gateway(self, *arguments: object) -> None:
         """There is nothing behind this host."""
+
+    def met(self, session: object) -> None:
+        """Nobody asks what a hub says of itself."""
 
     def ask_hops(self) -> None:
         """No hop has a plugin."""
@@ -111,7 +116,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     monkeypatch.setattr(client_backoff.Backoff, "next", noted)
     monkeypatch.setattr(client_dial, "let_in", made.let_in)
-    monkeypatch.setattr(client_reconnect, "say", lambda *a, **fields: made.said.append(fields))
+    for module in (client_reconnect, client_tries):
+        monkeypatch.setattr(module, "say", lambda *a, **fields: made.said.append(fields))
     yield made
     made.running.kill()
     for task in service_supervisor.tasks():
@@ -237,10 +243,10 @@ class Nodes(World):
         self.may_dial.set()
         self.asked: list[str] = []
         self.streams: list[SilentStream] = []
-        self.reconnector = Reconnector(self)  # type: ignore[arg-type]
+        self._paths = Paths(self)  # type: ignore[arg-type]
+        self.reconnector = self._paths.first
         self.upkeep = SimpleNamespace(apply=lambda device: [])
         self._device = SimpleNamespace(upkeep=self.upkeep, translate=lambda maps: None)
-        self._reconnector = self.reconnector
         self.push = SimpleNamespace(merged=lambda device: device, again=lambda: None)
         self._exits = SimpleNamespace(opened=lambda *arguments: None)
 
@@ -281,7 +287,8 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     made = Nodes()
     monkeypatch.setattr(client_dial, "let_in", made.let_in)
     monkeypatch.setattr(client_backoff.Backoff, "next", lambda *arguments: 0.001)
-    monkeypatch.setattr(client_reconnect, "say", lambda *a, **fields: made.said.append(fields))
+    for module in (client_reconnect, client_tries):
+        monkeypatch.setattr(module, "say", lambda *a, **fields: made.said.append(fields))
     yield made
     made.running.kill()
     made.reconnector.stop()
@@ -368,7 +375,8 @@ def test_a_hub_that_a_reload_removes_while_it_is_dialled_gets_no_session(nodes: 
 def events(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
     """What is logged from now on."""
     logged: list[Entry] = []
-    monkeypatch.setattr(client_reconnect, "say", lambda event, *a, **fields: logged.append(event))
+    for module in (client_reconnect, client_tries):
+        monkeypatch.setattr(module, "say", lambda event, *a, **fields: logged.append(event))
     return logged
 
 
@@ -461,7 +469,7 @@ def test_a_client_that_gets_in_at_last_says_after_how_many_tries(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forgotten: list[object] = []
-    monkeypatch.setattr(client_reconnect, "forget", lambda event, *more: forgotten.append(event))
+    monkeypatch.setattr(client_tries, "forget", lambda event, *more: forgotten.append(event))
     monkeypatch.setattr(client_reconnect, "STEADY_SECONDS", 0.0)
     nodes.settings = replace(nodes.settings, keepalive_timeout=0.1)
     nodes.running = gevent.spawn(nodes.reconnector.keep_connected)
@@ -472,7 +480,7 @@ def test_a_client_that_gets_in_at_last_says_after_how_many_tries(
     assert not forgotten
     nodes.until(lambda: forgotten)
     assert set(forgotten) == {Entry.RECONNECTING, Entry.CONNECTED}, "a session that lasts ends the counting"
-    assert nodes.reconnector._tries == 0
+    assert nodes.reconnector._tries._count == 0
 
 
 # --- errors that must not happen
@@ -584,7 +592,8 @@ def test_an_error_of_a_move_leaves_the_session_that_there_is(
     assert all(stream.closed for stream in nodes.streams[1:])
     assert [task.dead for task in reconnector._beside] == [False, False]
     if step != "dialling":
-        assert used[-1] == (session, 7, 65535), "the device's offloads are this hub's again"
+        assert used, "the device's offloads are set again"
+    assert nodes._paths.takes == (7, 65535)
     assert reconnector._move(session, [0])
     assert reconnector.node == THREE[0]
 

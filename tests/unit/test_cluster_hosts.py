@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import forward, framing, packet_offload
+from lib import forward, framing, ids, packet_offload
 from lib.capture_taps import Taps
 from lib.cluster_claims import Claims, Clocks
 from lib.cluster_envelopes import fitting
@@ -365,9 +365,11 @@ def test_the_cluster_is_told_of_sessions_and_of_what_clients_say_later(world: Wo
     batch = world.own.next_batch(NOW)
     assert len(batch.sets) == 2
     one.instance = b"i" * 16
-    world.hosts.greeted(1.0)
-    assert world.own.is_pending
-    world.own.next_batch(NOW)
+    world.hosts.met(one)
+    assert len(world.own.next_batch(NOW).sets) == 1, "the newest session is another one"
+    again.instance = b"i" * 16
+    world.hosts.met(again)
+    assert len(world.own.next_batch(NOW).sets) == 2
     world.domain.leave(again)
     world.own.next_batch(NOW)
     assert len(world.own) == 1
@@ -456,3 +458,81 @@ def test_a_hub_with_very_many_hosts_that_goes_holds_up_nobody(world: World) -> N
     world.hosts.changed((NAMESPACE, f"host-{number}") for number in range(30_000))
     spawned.kill()
     assert turns > 5
+
+
+# --- a client that keeps sessions with several hubs
+
+BESIDE = [ids.instance_of(b"c" * 15, number) for number in (1, 2)]
+
+
+def test_a_client_with_two_sessions_is_reached_by_both_and_neither_ends(world: World) -> None:
+    one = world.join("host-1")
+    own = world.join("host-2", BESIDE[0])
+    world.at("hub-2", "host-2", since=2 * CLOCK, instance=BESIDE[1])
+    assert own.sender.closed == ""  # type: ignore[attr-defined]
+    assert world.sends(one, "10.0.0.2") == "here", "by its own session first"
+    world.at("hub-3", "host-2", since=3 * CLOCK, instance=BESIDE[0])
+    assert "replaced" in own.sender.closed, "that number has another session now"  # type: ignore[attr-defined]
+
+
+def test_flows_are_spread_over_its_hubs_and_stay_there(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    ports = range(1, 33)
+    assert {world.sends(one, "10.0.0.2", port) for port in ports} == {"hub-2"}
+    world.at("hub-3", "host-2", since=6)
+    assert world.sends(one, "10.0.0.2", 1) == "hub-2", "its client has not said yet who it is"
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[1])
+    assert {world.sends(one, "10.0.0.2", port) for port in ports} == {"hub-2"}, "they stay"
+    new = {port: world.sends(one, "10.0.0.2", port) for port in range(100, 132)}
+    assert {*new.values()} == {"hub-2", "hub-3"}
+    world.gone("hub-2", "host-2")
+    assert {world.sends(one, "10.0.0.2", port) for port in (*ports, *new)} == {"hub-3"}
+    world.at("hub-2", "host-2", since=7, instance=BESIDE[0])
+    assert {world.sends(one, "10.0.0.2", port) for port in (*ports, *new)} == {"hub-3"}
+
+
+def test_a_session_of_the_same_number_elsewhere_is_not_beside_it(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[0])
+    assert {world.sends(one, "10.0.0.2", port) for port in range(32)} == {"hub-3"}
+    world.at("hub-2", "host-2", since=7, instance=b"x" * 16)
+    assert {world.sends(one, "10.0.0.2", port) for port in range(32)} == {"hub-2"}, "another client's"
+
+
+@pytest.mark.parametrize("hub", ["hub-2", "hub-3"])
+def test_replies_go_back_by_the_hub_that_a_flow_came_by(world: World, hub: str) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[1])
+    for port in range(1, 9):
+        came = framing.encode(p.udp("10.0.0.2", "10.0.0.1", ports=(9, port)))
+        come(world, hub, NAMESPACE, came)
+    assert {world.sends(one, "10.0.0.2", port) for port in range(1, 9)} == {hub}
+
+
+def test_a_hub_that_no_link_reaches_is_passed_over_where_there_is_another(world: World) -> None:
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    world.at("hub-2", "host-3", since=5)
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[1])
+    assert {world.sends(one, "10.0.0.2", port) for port in range(32)} == {"hub-2", "hub-3"}
+    world.hosts.unreachable("hub-2", True)
+    assert {world.sends(one, "10.0.0.2", port) for port in range(32)} == {"hub-3"}
+    far = world.hosts.attachment(one.namespace, "host-3", "hub-2")
+    world.hosts.unreachable("hub-3", True)
+    assert {world.sends(one, "10.0.0.2", port) for port in range(32)} <= {"hub-2", "hub-3"}, (
+        "better than none"
+    )
+    world.hosts.unreachable("hub-3", False)
+    world.hosts.unreachable("hub-2", False)
+    assert {world.sends(one, "10.0.0.2", port) for port in range(100, 132)} == {"hub-2", "hub-3"}
+    assert far.live, "what is only there is sent there"
+
+
+def test_a_hub_that_ends_keeps_sessions_whose_clients_move(world: World) -> None:
+    old = world.join("host-2", b"i" * 16)
+    world.hosts.keeps = True
+    world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"i" * 16)
+    assert old.sender.closed == ""  # type: ignore[attr-defined]

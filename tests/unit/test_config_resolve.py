@@ -880,3 +880,32 @@ def test_what_is_wrong_with_a_redis(redis: str, message: str) -> None:
         hub_of(HUB % "{router: r}", f"routers: [{{name: r, redis: {redis}}}]")
     told = "\n".join(map(str, raised.value.problems))
     assert re.search(message, told), told
+
+
+@pytest.mark.parametrize(
+    ("value", "hubs", "said"),
+    [
+        ("1", "a:1", ""),
+        ("2", "a:1,b:1", ""),
+        ("2", "a:1", "'active': 2, and there is one hub alone"),
+        ("2", "a:1,a:1", "'active': 2, and there is one hub alone"),
+        ("3", "a:1,b:1", "'active': 3 is not 1 or 2"),
+        ("0", "a:1,b:1", "'active': 0 is not 1 or 2"),
+        ("both", "a:1,b:1", "both"),
+    ],
+)
+def test_sessions_with_several_hubs_at_once(value: str, hubs: str, said: str) -> None:
+    nodes = ", ".join(f"{{name: n{n}, addr: '{hub}'}}" for n, hub in enumerate(hubs.split(",")))
+    services = f"""services: [{{name: s, handler: {{type: tun, chain: c, metadata: {{active: {value}}}}},
+      listener: {{type: tun}}, forwarder: {{nodes: [{{addr: h}}]}}}}]"""
+    chains = f"chains: [{{name: c, hops: [{{name: h, nodes: [{nodes}]}}]}}]"
+    text = f"{services}\n{chains}\n".replace("'}", "', connector: {type: router}, dialer: {type: tcp}}")
+    try:
+        found = resolve(text)
+    except ConfigError as error:
+        assert said
+        assert said in str(error)
+        return
+    assert [one.active for one in found.clients] == [int(value)]
+    told = [str(one) for one in found.warnings if "active" in str(one)]
+    assert [said in one for one in told] == ([True] if said else [])

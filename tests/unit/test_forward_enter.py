@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -62,6 +62,15 @@ class Registry:
 
     def entered(self, attachment: Attachment) -> None:
         self.here.append(attachment.host)
+
+    cluster = b""
+
+    def met(self, attachment: Attachment) -> None: ...
+
+    def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
+        return True
+
+    def came(self, attachment: Attachment, flow: bytes) -> None: ...
 
     def left(self, attachment: Attachment) -> None:
         self.here.remove(attachment.host)

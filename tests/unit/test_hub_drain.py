@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -42,6 +43,10 @@ class Hub:
 
     def __init__(self, *knows_switch: bool) -> None:
         self.moved = Event()
+        self.known = True
+        self.domain: Any = SimpleNamespace(
+            registry=SimpleNamespace(are_elsewhere=lambda sessions: self.known)
+        )
         self.sessions: Any = {number: Session(self, knows) for number, knows in enumerate(knows_switch)}
 
     def drain(self, seconds: float = 30.0) -> gevent.Greenlet:
@@ -106,3 +111,30 @@ def test_clients_that_do_not_move_are_told_to_switch_in_time() -> None:
 
 def test_a_hub_without_sessions_ends_at_once() -> None:
     hub_drain.drain(Hub(), 30.0)
+
+
+def test_switch_waits_until_other_hubs_know_where_the_clients_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_drain, "LATE_SECONDS", 0.0)
+    hub = Hub(True)
+    hub.known = False
+    (one,) = hub.sessions.values()
+    draining = hub.drain()
+    one.reply()
+    gevent.sleep(3 * hub_drain.LOOK_SECONDS)
+    assert one.told == ["drain True"]
+    hub.known = True
+    gevent.sleep(3 * hub_drain.LOOK_SECONDS)
+    assert one.told == ["drain True", "switch"]
+    one.reply()
+    draining.get(timeout=5)
+
+
+def test_other_hubs_that_never_know_are_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_drain, "KNOWN_SECONDS", 0.02)
+    hub = Hub(False)
+    hub.known = False
+    (one,) = hub.sessions.values()
+    draining = hub.drain()
+    one.reply()
+    draining.get(timeout=5)
+    assert one.told == ["drain True", "switch", "drained"]

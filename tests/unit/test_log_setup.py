@@ -176,7 +176,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
         ),
         *("self.label", "refusal.value", "reason.value", "mistake.value", "source_read.describe(source)"),
     }
-    local = {"client_reconnect.py": {"fold"}, "source_feed.py": {"name"}, "stream_certificates.py": {"file"}}
+    local = {"client_tries.py": {"fold"}, "source_feed.py": {"name"}, "stream_certificates.py": {"file"}}
     local["stream_options.py"] = {"service"}  # of ours, as those that pass it on have it
     local["notify_delivery.py"] = {"fold"}  # its own name and one of three words
     local["observe_delivery.py"] = {"fold"}  # its own name and one of two words

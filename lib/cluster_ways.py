@@ -1,0 +1,78 @@
+"""Ways to a host at other hubs of a cluster: by which hubs it is reached, and which of them a flow takes.
+
+Knows: that a client may keep sessions with several hubs, and that of others the newest session counts.
+Refuses to know: who says where hosts are (cluster_registry), when attachments end (cluster_hosts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Protocol, TypeVar
+from zlib import crc32
+
+from lib import ids
+from lib.cluster_places import Place
+from lib.namespace import Attachment
+from lib.route_gateways import Gateway, weight
+
+
+class OtherHub(Protocol):
+    """Another hub, or another worker of this machine."""
+
+    name: str
+    claims: dict[Place, int]
+    """Its hosts -> since when, in milliseconds since 1970."""
+
+
+H = TypeVar("H", bound=OtherHub)
+
+
+class Registry(Protocol[H]):
+    """Who knows where hosts are (cluster_registry, worker_registry)."""
+
+    hubs: dict[str, H]
+
+    def where(self, place: Place) -> list[H]:
+        """The hubs that have a host: the one whose session is newest first."""
+
+    def instance(self, hub: H, place: Place) -> bytes:
+        """The instance of the client that a hub has as a host; empty where it is not known."""
+
+
+def ways(registry: Registry[H], place: Place, lost: Container[str]) -> list[str]:
+    """The names of the hubs by which a host is reached: where its session is newest comes first.
+
+    Also those where the same client keeps a session beside that one. While the client of the newest one has
+    not said who it is, it may be one that keeps several. Hubs that are `lost` are left out where there is
+    another one.
+    """
+    hubs = registry.where(place)
+    names = [hub.name for hub in hubs]
+    if len(hubs) > 1:
+        newest = registry.instance(hubs[0], place)
+        others = [(hub.name, registry.instance(hub, place)) for hub in hubs[1:]]
+        names[1:] = [
+            name
+            for name, instance in others
+            if (ids.is_beside(newest, instance) if newest else ids.is_one_of_several(instance))
+        ]
+        names = [name for name in names if name not in lost] or names
+    return names
+
+
+class FarGateway(Gateway[Attachment]):
+    """A host at other hubs, with an attachment at each by which it is reached."""
+
+    __slots__ = ()
+
+    def attachment_for(self, flow: bytes) -> Attachment | None:
+        """The attachment that a flow has, while that is live; else by its hash: the same one at each hub."""
+        known = self.flows.get(flow)
+        if known is not None and known.live:
+            return known
+        if not self.attachments:
+            return None
+        seed = crc32(flow)
+        found = max(self.attachments, key=lambda one: weight(seed, one.peer))
+        self.flows.remember(flow, found)
+        return found
