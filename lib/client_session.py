@@ -106,10 +106,7 @@ class Owner(Protocol):
         """A session's hub has said HELLO."""
 
     def tell_gateway(self, session: ClientSession, prefixes: tuple[Prefix, ...] | None) -> None:
-        """Warn where the hub routes prefixes to this host and its kernel would not forward them.
-
-        None: what it routes there is not known yet, and nothing is known to be forwarded.
-        """
+        """Warn where this host would not forward what the hub routes to it; None: that is not known yet."""
 
     def leave(self, session: ClientSession, hold: bool) -> None:
         """Open another session, because this session's hub has asked for that (DRAIN)."""

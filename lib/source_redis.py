@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from lib import stream_tls
-from lib.addresses import host_port
+from lib.addresses import host_port, join_host_port
 from lib.bounded_dict import BoundedDict
 from lib.errors import HostError
 from lib.service_threads import aside
@@ -137,7 +137,7 @@ def _connection() -> Any:
                     self.send_command("ROLE", check_health=False)  # type: ignore[no-untyped-call]
                     role = self.read_response()
                     if not isinstance(role, list) or role[:1] != [b"master"]:
-                        raise redis.ConnectionError(f"{self.host}:{self.port} is no master")
+                        raise redis.ConnectionError(f"{join_host_port(self.host, self.port)} is no master")
 
     return Bounded
 

@@ -882,30 +882,41 @@ def test_what_is_wrong_with_a_redis(redis: str, message: str) -> None:
     assert re.search(message, told), told
 
 
+def with_hubs(active: str, hubs: str) -> Settings:
+    """A client with a node for each hub of a comma list, and `active`."""
+    nodes = ", ".join(f"{{name: n{n}, addr: '{hub}'}}" for n, hub in enumerate(hubs.split(",")))
+    services = f"""services: [{{name: s, handler: {{type: tun, chain: c, metadata: {{active: {active}}}}},
+      listener: {{type: tun}}, forwarder: {{nodes: [{{addr: h}}]}}}}]"""
+    chains = f"chains: [{{name: c, hops: [{{name: h, nodes: [{nodes}]}}]}}]"
+    text = f"{services}\n{chains}\n"
+    return resolve(text.replace("'}", "', connector: {type: router}, dialer: {type: tcp}}"))
+
+
+ONE_HUB = "'active': 2, and there is one hub alone"
+
+
 @pytest.mark.parametrize(
     ("value", "hubs", "said"),
     [
-        ("1", "a:1", ""),
-        ("2", "a:1,b:1", ""),
-        ("2", "a:1", "'active': 2, and there is one hub alone"),
-        ("2", "a:1,a:1", "'active': 2, and there is one hub alone"),
-        ("3", "a:1,b:1", "'active': 3 is not 1 or 2"),
-        ("0", "a:1,b:1", "'active': 0 is not 1 or 2"),
-        ("both", "a:1,b:1", "both"),
+        ("1", "a:1", []),
+        ("2", "a:1,b:1", []),
+        ("2", "a:1", [ONE_HUB]),
+        ("2", "a:1,a:1", [ONE_HUB]),
     ],
 )
-def test_sessions_with_several_hubs_at_once(value: str, hubs: str, said: str) -> None:
-    nodes = ", ".join(f"{{name: n{n}, addr: '{hub}'}}" for n, hub in enumerate(hubs.split(",")))
-    services = f"""services: [{{name: s, handler: {{type: tun, chain: c, metadata: {{active: {value}}}}},
-      listener: {{type: tun}}, forwarder: {{nodes: [{{addr: h}}]}}}}]"""
-    chains = f"chains: [{{name: c, hops: [{{name: h, nodes: [{nodes}]}}]}}]"
-    text = f"{services}\n{chains}\n".replace("'}", "', connector: {type: router}, dialer: {type: tcp}}")
-    try:
-        found = resolve(text)
-    except ConfigError as error:
-        assert said
-        assert said in str(error)
-        return
+def test_sessions_with_several_hubs_at_once(value: str, hubs: str, said: list[str]) -> None:
+    found = with_hubs(value, hubs)
     assert [one.active for one in found.clients] == [int(value)]
     told = [str(one) for one in found.warnings if "active" in str(one)]
-    assert [said in one for one in told] == ([True] if said else [])
+    assert [ONE_HUB for one in told if ONE_HUB in one] == said
+    assert len(told) == len(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("3", "'active': 3 is not 1 or 2"), ("0", "'active': 0 is not 1 or 2"), ("both", "both")],
+)
+def test_no_other_number_of_sessions(value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        with_hubs(value, "a:1,b:1")
+    assert said in str(error.value)
