@@ -152,7 +152,7 @@ class LaneSender:
     def add(self, stream: AnyStream, now: float, buckets: int = BUCKETS) -> SessionSender:
         """Add a second lane over this stream; flows move to it one by one. Returns its sender."""
         lane = self._lane(stream)
-        lane.meter = self._meter
+        lane.meter, lane.beside = self._meter, self.lanes[0] if self.lanes else None
         if self._lost is not None:
             lane.tell_losses(self._lost)
         if self._closed_because:
@@ -186,7 +186,7 @@ class LaneSender:
         if not self.lanes:
             self._closed_because = self._closed_because or lane.closed_because
         else:
-            self.stream = self.lanes[0].stream
+            self.stream, self.lanes[0].beside = self.lanes[0].stream, None
             self._send_by(self.lanes[0].send)
             if choice is not None and (held := choice.give_up()):
                 self._by_lanes(held)

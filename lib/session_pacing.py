@@ -140,6 +140,22 @@ class Pacing:
         self._restarted_at = now
         return True
 
+    def begins(self, now: float, trip: Trip, wire: float) -> bool:
+        """Whether bbr should begin anew as a queue begins; asking means that it does.
+
+        `wire`: bytes a second that a connection beside this one has measured of the same wire, or 0.
+
+        A connection that mostly has little to send loses its measure as well (LOST), which shows only once
+        it has much. To wait for LOST_SECONDS would be too late: flows inside that begin together take the
+        slow start of ours for a full wire, and go on slowly for seconds.
+        """
+        known = max(self.best, wire)
+        if trip.paced >= LOST * min(known, self.bound or known) or now - self._restarted_at < CALM_SECONDS:
+            return False
+        self.best, self._lost_since = 0.0, float("inf")
+        self._restarted_at = now
+        return True
+
     def repair(self, now: float) -> float:
         """Seconds that the repair of a loss takes where one was seen lately, else 0: about a round trip."""
         return self.trip if now - self._lost_at < CALM_SECONDS else 0.0

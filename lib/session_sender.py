@@ -63,9 +63,9 @@ class SessionSender:
     """The sending half of a session."""
 
     __slots__ = (
-        *("_delayed", "_direct", "_goes_on", "_moment", "_most", "_pacing", "_queue", "_run", "_sent"),
-        *("_since", "_taken", "_total", "_total_since", "_wakes", "_writer"),
-        *("budget", "closed_because", "meter", "rate", "stream", "traffic"),
+        *("_delayed", "_direct", "_goes_on", "_moment", "_most", "_queue", "_run", "_sent", "_since"),
+        *("_taken", "_total", "_total_since", "_wakes", "_writer"),
+        *("beside", "budget", "closed_because", "meter", "pacing", "rate", "stream", "traffic"),
     )
 
     def __init__(
@@ -79,6 +79,8 @@ class SessionSender:
         self.stream = stream
         self.traffic = traffic
         self.closed_because = ""
+        self.beside: SessionSender | None = None
+        """That of the bulk lane, if this is the other one: it knows more of the wire that both are on."""
         self.meter: Meter | None = None
         """The rate limits of this direction; None for none."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
@@ -90,7 +92,7 @@ class SessionSender:
         """Bytes that the writer takes from the queue at a time: what drains in a moment."""
         self._direct: float = FIRST_BYTES
         """Bytes of the longest run that goes straight to the socket, past the queue."""
-        self._pacing = Pacing()
+        self.pacing = Pacing()
         """The bound on what the kernel sends where a wire limits it."""
         self._since = 0.0
         """When the present measurement of the rate began; 0 until the kernel takes bytes again."""
@@ -158,7 +160,7 @@ class SessionSender:
             self._lose(Reason.SESSION_GONE, b"".join(buffers))
             return
         self._total += sent
-        if self.meter is not None and self.meter.counts_packets:
+        if self.meter is not None:
             self._count(buffers)
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
         if sent < size:
@@ -222,9 +224,12 @@ class SessionSender:
         self._give_up()
 
     def _begin_to_write(self) -> None:
-        self._look_back(time.monotonic())
-        self._since = 0.0
-        self.budget.stuck[self] = None
+        now = time.monotonic()
+        self._look_back(now)
+        wire = self.beside.pacing.best if self.beside is not None else 0.0
+        if not self._is_fast and self.pacing.begins(now, self.stream.trip(), wire):
+            self.stream.restart_bbr()
+        self._since, self.budget.stuck[self] = 0.0, None
         self._writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
@@ -263,8 +268,7 @@ class SessionSender:
                     if not self._queue.size:
                         break
                     breathe()  # much had waited too long
-                if self.meter is not None and self.meter.counts_packets:
-                    self._count([self._run])
+                self._count([self._run])
         except OSError:
             stream.shutdown()
             self._give_up()
@@ -315,18 +319,18 @@ class SessionSender:
 
         Where there is none, a long round trip says nothing of what we send: the way back may be full.
         """
-        if not self._pacing.is_due(now):
+        if not self.pacing.is_due(now):
             return
-        before = self._pacing.bound
-        self._pacing.sample(now, self.stream.trip())
-        self._queue.repair = self._pacing.repair(now)
-        if not self.rate and self._pacing.best:  # no queue lasts: the wire's own takes all
-            self.rate = self._pacing.best
+        before = self.pacing.bound
+        self.pacing.sample(now, self.stream.trip())
+        self._queue.repair = self.pacing.repair(now)
+        if not self.rate and self.pacing.best:  # no queue lasts: the wire's own takes all
+            self.rate = self.pacing.best
             self._adapt()
-        if self._pacing.may_restart(now):
+        if self.pacing.may_restart(now):
             self.stream.restart_bbr()
-        if self._pacing.bound != before:
-            self.stream.pace(self._pacing.bound)
+        if self.pacing.bound != before:
+            self.stream.pace(self.pacing.bound)
 
     def _look_back(self, now: float) -> None:
         """Raise the rate to what was sent lately: where the queue is short, nothing else shows it."""
@@ -347,8 +351,8 @@ class SessionSender:
         fast = self.rate >= FAST
         if fast or self.rate < FAST / 2:
             self._tell_fast(fast)
-        if fast and self._pacing.bound:
-            self._pacing = Pacing()
+        if fast and self.pacing.bound:
+            self.pacing = Pacing()
             self.stream.pace(0.0)
         self._most = int(min(RUN_BYTES, max(LEAST_BYTES, self.rate * self._moment)))
         self._direct = float("inf") if fast else self._most
@@ -368,15 +372,16 @@ class SessionSender:
 
     def _count(self, buffers: Sequence[Buffer]) -> None:
         """Take the packets of whole frames from the limits; the stream takes the bytes."""
-        assert self.meter is not None
-        self.meter.take_packets(sum(map(packet_offload.count_packets, buffers)), time.monotonic())
+        if self.meter is not None and self.meter.counts_packets:
+            self.meter.take_packets(sum(map(packet_offload.count_packets, buffers)), time.monotonic())
 
     def _give_up(self) -> None:
         self._give_all_up()
         self._finish()
 
     def _give_all_up(self) -> None:
-        unsent = self._run[self._first_unsent() :]
+        begun = max((end for end in framing.split(self._run) if end <= self._sent), default=0)
+        unsent = self._run[begun:]  # from the first frame on that has not been sent whole
         self._hold(b"")
         self._lose(Reason.SESSION_GONE, unsent, self._queue.clear())
 
@@ -384,10 +389,6 @@ class SessionSender:
         self.budget.stuck.pop(self, None)
         self._writer = None
         self._go_on()
-
-    def _first_unsent(self) -> int:
-        """Offset in the writer's run of the first frame that has not been sent whole."""
-        return max((end for end in framing.split(self._run) if end <= self._sent), default=0)
 
     def _lose(self, reason: Reason, frames: bytes, more: int = 0) -> None:
         """Count frames as dropped, and `more` packets whose frames were reported already (tell_losses)."""

@@ -13,6 +13,7 @@ from lib import framing, wire_control
 from lib.counters import Traffic
 from lib.session_lane_sender import MARK_SECONDS, LaneSender
 from lib.session_lanes import BULK, FOLLOWED, SPARSE
+from lib.session_pacing import Trip
 from lib.stream_tcp import Stream
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
@@ -132,6 +133,21 @@ def test_one_lane_is_enough(two: Two, number: int) -> None:
     two.sender.send([both])
     assert read_until(left, len(both)) == both
     assert two.sender.stream is two.sender.lanes[0].stream
+
+
+def test_the_second_lane_is_told_what_the_first_knows_of_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has had little to send, and its bbr knows next to nothing, when many flows begin together."""
+    told: list[Any] = []
+    monkeypatch.setattr(Stream, "trip", lambda stream: Trip(0.02, 0.02, 0, 0, 9, 1e5))
+    with stream_pair(4096) as one, stream_pair(4096) as other:
+        two = Two([one, other])
+        monkeypatch.setattr(Stream, "restart_bbr", lambda stream: told.append(stream))
+        two.sender.lanes[BULK].pacing.best = 20e6
+        two.sender.lanes[SPARSE].send([run(0)])
+        assert told == [two.sender.lanes[SPARSE].stream]
+        two.sender.remove(two.sender.lanes[BULK])
+        assert two.sender.lanes[0].beside is None
+        two.sender.ended()
 
 
 @pytest.mark.parametrize("slow", [0, 1])

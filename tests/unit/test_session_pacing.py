@@ -232,6 +232,34 @@ def test_our_own_bound_is_no_lost_measure() -> None:
         assert not wire.pacing.may_restart(wire.now)
 
 
+@pytest.mark.parametrize(
+    ("own", "beside", "paced", "begins"),
+    [
+        pytest.param(0.0, 20e6, 1e6, True, id="the other connection knows the wire"),
+        pytest.param(20e6, 0.0, 1e6, True, id="it has known the wire itself"),
+        pytest.param(1e6, 20e6, 1e6, True, id="the other one has seen more"),
+        pytest.param(20e6, 20e6, 11e6, False, id="it is fast enough"),
+        pytest.param(0.0, 0.0, 1e6, False, id="nothing is known"),
+        pytest.param(20e6, 20e6, math.inf, False, id="the kernel tells nothing"),
+    ],
+)
+def test_bbr_begins_anew_with_a_queue_where_others_know_more(
+    own: float, beside: float, paced: float, begins: bool
+) -> None:
+    """Once in CALM_SECONDS: a wire that has really become slower is not flooded again and again."""
+    pacing = Pacing(best=own)
+    trip = Trip(TRIP, TRIP, 0, 0, 9, paced)
+    assert pacing.begins(100.0, trip, beside) is begins
+    assert not pacing.begins(100.5, trip, beside)
+    assert pacing.begins(100.0 + CALM_SECONDS, trip, beside) is (begins and beside > 0), (
+        "its own is measured anew"
+    )
+
+
+def test_our_own_bound_is_no_lost_measure_as_a_queue_begins() -> None:
+    assert not Pacing(bound=1e6, best=20e6).begins(100.0, Trip(TRIP, TRIP, 0, 0, 9, 1e6), 20e6)
+
+
 def test_a_pause_of_bbr_is_not_taken_for_the_wire() -> None:
     """For 0.2 s it sends four packets a round trip, and the smoothed round trip stays as it was."""
     pacing, now, delivered = Pacing(), 0.0, 0.0
