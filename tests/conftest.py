@@ -77,10 +77,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         return
     from tests.support.chromium import NO_CHROMIUM
     from tests.support.program import NO_GOST  # late: tests/binary first says which executable it is about
+    from tests.support.redis_local import NO_VALKEY
     from tests.support.resolved import NO_RESOLVED
 
     for reason, what in (
         (NO_GOST, "a real GOST v3: put gost into PATH, or set GOST_BIN"),
+        (NO_VALKEY, "a Valkey: put valkey-server into PATH (CONTRIBUTING.md)"),
         (NO_CHROMIUM, "chromium: as root, make tools-page installs it"),
         (NO_RESOLVED, "systemd-resolved and dbus-daemon: make tools-resolved unpacks the one"),
     ):

@@ -14,8 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-ENGINES = [name for name in ("redis-server", "valkey-server") if shutil.which(name)]
-"""Those that are installed: Valkey's behaves as Redis's."""
+import pytest
+
+NO_VALKEY = "valkey-server is not in PATH"
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=why))
+    for name, why in (
+        ("redis-server", "redis-server is not installed (Debian: redis-server)"),
+        ("valkey-server", NO_VALKEY),
+    )
+]
+"""What serves as a Redis: a test with this as its parameter runs with each of them."""
 
 
 def free_port() -> int:

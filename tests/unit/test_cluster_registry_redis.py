@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 import pytest
+from redis import RedisError
 
 from lib import cluster_wire
 from lib.cluster_registry import LEASE_SECONDS, Outcome
@@ -25,8 +26,6 @@ from tests.support.redis_local import ENGINES, free_port, sentinel, serving
 from tests.support.registry_nodes import NAMESPACE, Node, wait_for
 from tests.support.routes import table
 from tests.unit.test_cluster_trust import World
-
-pytestmark = pytest.mark.skipif(not ENGINES, reason="redis-server is not installed (Debian: redis-server)")
 
 OTHER = b"M" * 16
 ROUTES = table(("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"))
@@ -92,6 +91,14 @@ def ask(address: str, *command: object) -> Any:
         connection.disconnect()
 
 
+def told(port: int, *command: object) -> Any:
+    """As ask; nothing where there is no reply: a server ends its connections when it becomes a master."""
+    try:
+        return ask(f"127.0.0.1:{port}", *command)
+    except (RedisError, OSError):
+        return b""
+
+
 def test_a_redis_that_is_back_is_right_again_within_two_seconds_without_a_storm(
     tmp_path: Path, engine: str
 ) -> None:
@@ -154,11 +161,11 @@ def test_a_redis_that_is_failed_over_by_sentinel(tmp_path: Path, engine: str) ->
         one, two = running.enter_context(nodes(2, "", registry=source))
         session = two.join("host-2")
         wait_for(lambda: one.where("host-2") == ["hub-2"])
-        wait_for(lambda: len(ask(f"127.0.0.1:{ports[2]}", "SENTINEL", "replicas", "m")) == 1, 15)
-        wait_for(lambda: b"master_link_status:up" in ask(f"127.0.0.1:{ports[1]}", "INFO", "replication"), 15)
+        wait_for(lambda: len(told(ports[2], "SENTINEL", "replicas", "m")) == 1, 15)
+        wait_for(lambda: b"master_link_status:up" in told(ports[1], "INFO", "replication"), 15)
         master.kill()
         killed = time.monotonic()
-        wait_for(lambda: ask(f"127.0.0.1:{ports[1]}", "ROLE")[0] == b"master", 15)
+        wait_for(lambda: told(ports[1], "ROLE")[:1] == [b"master"], 15)
         failed_over = time.monotonic()
         assert one.where("host-2") == ["hub-2"], "what is known goes on"
         two.domain.leave(session)

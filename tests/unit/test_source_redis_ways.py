@@ -17,8 +17,6 @@ from lib.stream_bounded import Bounds
 from tests.support.redis_local import ENGINES, free_port, sentinel, serving
 from tests.support.tls import Authority
 
-pytestmark = pytest.mark.skipif(not ENGINES, reason="redis-server is not installed (Debian: redis-server)")
-
 
 def ask(source: RedisSource, *command: str) -> object:
     connection = source_redis.redis_connection(source, Bounds(10, 1 << 16))
@@ -28,6 +26,14 @@ def ask(source: RedisSource, *command: str) -> object:
             return connection.read_response()
     finally:
         connection.disconnect()
+
+
+def answer(source: RedisSource, *command: str) -> object:
+    """As ask; None where there is none: a server that begins to follow another one loads what that has."""
+    try:
+        return ask(source, *command)
+    except OSError:
+        return None
 
 
 class Tls:
@@ -54,7 +60,14 @@ def over_tls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     authority, port = Authority(directory), free_port()
     own = authority.issue("redis.test")
     options = ("--port", "0", "--tls-port", str(port), "--tls-cert-file", own.cert, "--tls-key-file", own.key)
-    with serving(directory, *options, "--tls-ca-cert-file", authority.ca.cert, engine=request.param):
+    with ExitStack() as running:
+        try:
+            more = "--tls-ca-cert-file", authority.ca.cert
+            running.enter_context(serving(directory, *options, *more, engine=request.param))
+        except AssertionError as error:
+            if "Failed finding TLS support" in str(error):
+                pytest.skip(f"this {request.param} was built without TLS")
+            raise
         yield Tls(directory, authority, f"127.0.0.1:{port}")
 
 
@@ -119,7 +132,7 @@ def test_the_master_is_followed_through_a_failover(group: Group) -> None:
     ask(source, "SET", "key", "before")
     replica = RedisSource(f"127.0.0.1:{group.ports[1]}")
     until = time.monotonic() + 20
-    while ask(replica, "GET", "key") != b"before" or not knows_replica(group):
+    while answer(replica, "GET", "key") != b"before" or not knows_replica(group):
         assert time.monotonic() < until, "the replica has not followed"
         time.sleep(0.05)
     group.servers[0].kill()
@@ -137,7 +150,7 @@ def test_the_master_is_followed_through_a_failover(group: Group) -> None:
 
 def knows_replica(group: Group) -> bool:
     there = RedisSource(f"127.0.0.1:{group.ports[2]}", password="s")
-    found = ask(there, "SENTINEL", "replicas", "m")
+    found = answer(there, "SENTINEL", "replicas", "m")
     return isinstance(found, list) and len(found) == 1
 
 
