@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lib import cluster_running, cluster_view
+from lib.service_scheduling import in_steps
 
 if TYPE_CHECKING:
     from lib.cluster_link import Link
@@ -34,6 +35,20 @@ def view(now: float, clock: float) -> dict[str, Any]:
         others = [_other(cluster, hub, now, clock) for hub in cluster.registry.hubs.values()]
         return head | cluster_view.view(_here(cluster, clock), others)
     raise ValueError("this process is in no cluster: its configuration has no section `cluster`")
+
+
+def hubs_with(host: str, namespace: bytes | None) -> list[str]:
+    """The names of other hubs that have a session of a host, in one namespace or (None) in any.
+
+    Empty where this process is in no cluster.
+    """
+    found = set()
+    for cluster in cluster_running.clusters():
+        for hub in list(cluster.registry.hubs.values()):
+            places = list(hub.claims) if hub.live else []
+            if any(name == host and namespace in (None, there) for there, name in in_steps(places)):
+                found.add(hub.name)
+    return sorted(found)
 
 
 def _here(cluster: Cluster, clock: float) -> Row:

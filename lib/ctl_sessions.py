@@ -1,6 +1,7 @@
 """Sessions that a request of the control socket is for: kick and drain name a host, perhaps more.
 
-Knows: which sessions fit, and what is said where none does, or those of several tenants would.
+Knows: which sessions fit, and what is said where none does, or those of several tenants would; that a host of
+a cluster may be at another hub.
 Refuses to know: what is done with them (ctl_handlers), filters of rows (ctl_filter).
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from lib import ctl_filter, ids, namespace_titles
+from lib import ctl_cluster, ctl_filter, ids, namespace_titles
 from lib.did_you_mean import did_you_mean
 from lib.hub import Hub
 from lib.hub_session import HubSession
@@ -43,6 +44,10 @@ def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[Hub
         where = (f" in namespace {namespace[:64]}" if namespace else "") + (
             f" at {service[:64]}" if service else ""
         )
+        if there := [f"{name[:64]!r}" for name in ctl_cluster.hubs_with(host, wanted)]:
+            listed = ", ".join(there[:MAX_NAMED])
+            why = f"no live session of host {host[:64]!r}{where} at this hub"
+            raise ValueError(f"{why}; the cluster has it at hub {listed}: ask there")
         hosts = {session.attachment.host for hub in hubs.values() for session in hub.sessions.values()}
         guess = "" if host in hosts else did_you_mean(host, islice(hosts, MAX_GUESSED))
         hint = guess or "`tunrouter status` says who has one"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lib import cluster_running
 from lib.ctl_sessions import MAX_NAMED, sessions_of
 from lib.ids import format_uuid
 
@@ -73,3 +74,33 @@ def test_many_are_counted() -> None:
     with pytest.raises(ValueError, match=f"200 namespaces have .*, {200 - MAX_NAMED} more; say") as refused:
         sessions_of(hubs, {"host": "a"})
     assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("request_", "where"),
+    [
+        ({"host": "far"}, " at this hub; the cluster has it at hub 'hub-2', 'hub-3': ask there"),
+        ({"host": "far", "ns": uuid(2)}, f" in namespace {uuid(2)} at this hub; the cluster has it at hub 'hub-3': ask there"),
+        ({"host": "far", "ns": uuid(3)}, f" in namespace {uuid(3)}; "),
+        ({"host": "gone"}, "'gone'; "),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_host_at_another_hub_of_the_cluster(
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object], where: str
+) -> None:
+    claims = {
+        "hub-2": [(ONE.id, "far")],
+        "hub-3": [(ONE.id, "x"), (TWO.id, "far")],
+        "hub-4": [(ONE.id, "gone")],
+    }
+    others = {
+        name: SimpleNamespace(name=name, live=name != "hub-4", claims=dict.fromkeys(places, 0))
+        for name, places in claims.items()
+    }
+    cluster = SimpleNamespace(registry=SimpleNamespace(hubs=others))
+    monkeypatch.setattr(cluster_running, "clusters", lambda: [cluster])
+    with pytest.raises(ValueError, match=f"no live session of host {request_['host']!r}") as refused:
+        sessions_of(HUBS, request_)
+    assert where in str(refused.value)
+    assert len(sessions_of(HUBS, {"host": "a"})) == 2, "what is here needs no other hub"
