@@ -45,8 +45,8 @@ pytestmark = pytest.mark.usefixtures("no_traceback")
 
 Write = Callable[[str, str], str]
 CUT_OFF = (
-    "table inet t { chain i { type filter hook prerouting priority 0; iifname to-host-1 drop; };"
-    " chain o { type filter hook output priority 0; oifname to-host-1 drop; }; }"
+    "table inet t { chain i { type filter hook prerouting priority 0; iifname to-host-2 drop; };"
+    " chain o { type filter hook output priority 0; oifname to-host-2 drop; }; }"
 )
 NO_UDP = (
     "table inet t { chain i { type filter hook input priority 0; udp dport 8443 drop; };"
@@ -132,35 +132,36 @@ def test_client_killed(topology: Topology, write: Write, note: Note) -> None:
     assert "nreachable" in said
 
 
-def test_link_down(topology: Topology, write: Write, note: Note, short: bool) -> None:
-    hub, client, _ = network(topology, write)
+def test_link_down_and_half_open(topology: Topology, write: Write, note: Note, short: bool) -> None:
+    """Both at once, one of each host: each takes the time of a keepalive."""
+    hub, *clients = network(topology, write)
     down = 17 if short else 30
     began = time.monotonic()
     topology.hub.run("ip", "link", "set", "to-host-1", "down")
-    hub.wait_line("left: ", timeout=17)
-    by_hub = seconds(began)
-    client.wait_line("trying again", timeout=17)
-    by_client = seconds(began)
+    topology.hub.run("nft", CUT_OFF)
+    noticed: dict[str, str] = {}
+
+    def all_noticed() -> bool:
+        for number, client in enumerate(clients, 1):
+            for who, process, words in (
+                (f"hub {number}", hub, rf"host-{number}\b.* left: "),
+                (f"client {number}", client, "trying again"),
+            ):
+                if who not in noticed and re.search(words, process.text()):
+                    noticed[who] = seconds(began)
+        return len(noticed) == 4
+
+    wait_for(all_noticed, 17)
+    topology.hub.run("nft", "flush", "ruleset")
     time.sleep(max(0.0, began + down - time.monotonic()))
     topology.hub.run("ip", "link", "set", "to-host-1", "up")
     up = time.monotonic()
     reach(topology.host_1, OVERLAY_2, seconds=25)
     note(f"link of a client down for {down} s", "both sides, by keepalive",
-         f"hub {by_hub}, client {by_client}; back {seconds(up)} after the link", "packets meanwhile")  # fmt: skip
-
-
-def test_half_open(topology: Topology, write: Write, note: Note) -> None:
-    hub, client, _ = network(topology, write)
-    began = time.monotonic()
-    topology.hub.run("nft", CUT_OFF)
-    hub.wait_line("left: ", timeout=17)
-    by_hub = seconds(began)
-    client.wait_line("trying again", timeout=17)
-    by_client = seconds(began)
-    topology.hub.run("nft", "flush", "ruleset")
-    reach(topology.host_1, OVERLAY_2, seconds=25)
-    note("half-open: packets dropped both ways", "both sides, by keepalive", f"hub {by_hub}, client {by_client}",
+         f"hub {noticed['hub 1']}, client {noticed['client 1']}; back {seconds(up)} after the link",
          "packets meanwhile")  # fmt: skip
+    note("half-open: packets dropped both ways", "both sides, by keepalive",
+         f"hub {noticed['hub 2']}, client {noticed['client 2']}", "packets meanwhile")  # fmt: skip
 
 
 def test_udp_blocked(topology: Topology, write: Write, note: Note, tmp_path: Path) -> None:
@@ -239,8 +240,8 @@ def test_redis_slow_and_lying(topology: Topology, write: Write, note: Note) -> N
         redis.do("HSET", "gost", address, gateway)
     hub, _, _ = network(topology, write, SOURCED.format(source=f"redis: {{addr: '{redis.addr}'}}"))
     with pinging(topology.host_1, OVERLAY_2) as result:
-        redis.do("CLIENT", "PAUSE", "3000")
-        time.sleep(4)
+        redis.do("CLIENT", "PAUSE", "2500")
+        time.sleep(3)
         redis.do("SET", "gost", "no hash any more")
         began = time.monotonic()
         hub.wait_line("redis.*the key is a string, and a hash is expected", timeout=20)

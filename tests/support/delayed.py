@@ -28,8 +28,12 @@ class Delayed:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._server.accept()
-                with in_namespace(self._namespace.name):
-                    far = socket.create_connection(self._target)
+                try:
+                    with in_namespace(self._namespace.name):
+                        far = socket.create_connection(self._target)
+                except OSError:  # nobody is there now
+                    near.close()
+                    continue
                 for one, other in ((near, far), (far, near)):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     waiting: queue.Queue[tuple[float, bytes]] = queue.Queue()
