@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from lib import cluster_wire
 from lib.cluster_places import Place
@@ -53,6 +54,17 @@ class Batch:
     """News."""
 
 
+class _Claim(NamedTuple):
+    """A host that others were told of."""
+
+    since: int
+    instance: bytes
+    message: bytes
+    """The JOIN in the list."""
+    epoch: int
+    """Of the list that it is in."""
+
+
 class Claims:
     """The list of this hub's hosts."""
 
@@ -64,19 +76,21 @@ class Claims:
         """How many sessions this hub has, for the same."""
         self.sequence = self.beat = 0
         self._sign = sign
-        self._joined: dict[Place, tuple[int, bytes, bytes]] = {}
-        """Place -> (since, instance, the JOIN in the list)."""
+        self._joined: dict[Place, _Claim] = {}
+        """Those of an earlier epoch, which have to be told anew, are before all others."""
+        self._listed = 0
+        """How many of them are in the list of this epoch."""
         self._sum = 0
         self._pending: dict[Place, tuple[int, bytes] | None] = {}
         """What has to change in the list: (since, instance), None for a host that has left."""
 
     def __len__(self) -> int:
-        return len(self._joined)
+        return self._listed
 
     @property
     def is_pending(self) -> bool:
         """Whether anything has changed that no batch has."""
-        return bool(self._pending)
+        return bool(self._pending) or self._listed < len(self._joined)
 
     def join(self, place: Place, since: int, instance: bytes) -> None:
         """A host has a session here, or has said its instance, or came at another time than was said."""
@@ -89,13 +103,9 @@ class Claims:
             del self._pending[place]  # it came and went before anybody heard
 
     def restart(self, epoch: int) -> None:
-        """Begin a later epoch: all hosts are told anew."""
+        """Begin a later epoch: the list is empty, and all hosts are told anew, by the next batches."""
         self.epoch, self.sequence, self.beat = epoch, 0, 0
-        for place, (since, instance, _) in self._joined.items():
-            self._pending.setdefault(place, (since, instance))
-        self._joined, self._sum = {}, 0
-        for place in [place for place, claim in self._pending.items() if claim is None]:
-            del self._pending[place]
+        self._listed = self._sum = 0
 
     def next_batch(self, clocks: Clocks) -> Batch:
         """The next changes, or only that we live. They are part of the list from now on.
@@ -103,23 +113,39 @@ class Claims:
         Where the batch cannot be written, the whole list has to be written (`whole`).
         """
         batch, changes = Batch(), []
+        self._recall()
         for place in [*islice(self._pending, BATCH)]:
             claim = self._pending.pop(place)
             field_name = field_of(place)
             old = self._joined.pop(place, None)
-            if old is not None:
-                self._sum = cluster_wire.added(self._sum, old[2], -1)
+            is_listed = old is not None and old.epoch == self.epoch
+            if old is not None and is_listed:
+                self._listed -= 1
+                self._sum = cluster_wire.added(self._sum, old.message, -1)
+            if claim is None and not is_listed:
+                continue  # it was in the list of an earlier epoch
             if claim is None:
                 message = self._change(Kind.LEAVE, place)
                 batch.deletes.append(field_name)
             else:
                 message = self._change(Kind.JOIN, place, *claim)
                 batch.sets.append((field_name, message))
-                self._joined[place] = *claim, message
+                self._joined[place] = _Claim(*claim, message, self.epoch)
+                self._listed += 1
                 self._sum = cluster_wire.added(self._sum, message)
             changes.append(message)
         batch.published = cluster_wire.news(changes, lambda digest: self._vouching(batch, clocks, digest))
         return batch
+
+    def _recall(self) -> None:
+        """Have some hosts of an earlier epoch told anew."""
+        for place, claim in (
+            [*islice(self._joined.items(), BATCH)] if self._listed < len(self._joined) else ()
+        ):
+            if claim.epoch == self.epoch:
+                break
+            self._pending.setdefault(place, (claim.since, claim.instance))
+            del self._joined[place]
 
     def _vouching(self, batch: Batch, clocks: Clocks, digest: bytes) -> bytes:
         header = self.header(clocks, digest)
@@ -133,7 +159,7 @@ class Claims:
             clocks,
             digest,
             address=self.address,
-            count=len(self._joined),
+            count=self._listed,
             sum=cluster_wire.summed(self._sum),
             software=self.software,
             sessions=self.sessions(),
@@ -144,14 +170,17 @@ class Claims:
         return self._signed(Kind.BYE, clocks, cluster_wire.NO_CHANGES)
 
     def whole(self) -> Iterator[tuple[bytes, bytes]]:
-        """The fields of the whole list, without its header."""
-        for place, (_, _, message) in list(self._joined.items()):
-            yield field_of(place), message
+        """The fields of the whole list, without its header. No batch may be made meanwhile."""
+        for place, claim in reversed(self._joined.items()):
+            if claim.epoch != self.epoch:
+                break
+            yield field_of(place), claim.message
 
     def is_in_list(self, field_name: bytes, message: bytes) -> bool:
         """Whether an entry of the list is as it was written."""
         place = field_name[:16], field_name[16:].decode(errors="replace")
-        return self._joined.get(place, (0, b"", b""))[2] == message
+        claim = self._joined.get(place)
+        return claim is not None and (claim.epoch, claim.message) == (self.epoch, message)
 
     def _change(self, kind: Kind, place: Place, since: int = 0, instance: bytes = b"") -> bytes:
         self.sequence += 1

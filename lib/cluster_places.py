@@ -1,13 +1,13 @@
 """Hosts of all other hubs of a cluster: at which hubs each is, and of which something has changed.
 
-Knows: how many there may be, that a long list goes at once from sight and is cleared away in little pieces.
+Knows: how many there may be, that a long list goes at once from sight and is cleared away in little pieces,
+and that news about all of its hosts are told in such.
 Refuses to know: what is believed, and when a hub is gone (cluster_registry).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MAX_CLAIMS = 200_000
@@ -64,8 +64,10 @@ class Places:
         self._names: dict[Place, set[str]] = {}
         """Place -> the names of hubs that have it, and of some that have it no more."""
         self._changed: dict[Place, None] = {}
-        self._gone: deque[tuple[str, dict[Place, int]]] = deque()
-        """(hub, hosts): lists that do not count any more, and are still to be cleared away."""
+        self._noted: dict[str, list[Place]] = {}
+        """Hub -> hosts of its list of which something has changed too: many at once."""
+        self._gone: deque[tuple[str, dict[Place, int], dict[Place, bytes]]] = deque()
+        """(hub, hosts, instances): lists that do not count any more, and are still to be cleared away."""
 
     def where(self, place: Place) -> list[OtherHub]:
         """The live hubs that have a host: the one whose session is newest first."""
@@ -103,47 +105,64 @@ class Places:
         self._names.setdefault(place, set()).add(hub.name)
         return True
 
-    def arrived(self, hub: OtherHub, instances: dict[Place, bytes], different: Iterable[Place]) -> None:
-        """The list that was read is the hub's; `different` are those in it that are new, or have changed."""
+    def arrived(self, hub: OtherHub, instances: dict[Place, bytes], different: list[Place]) -> None:
+        """The list that was read is the hub's; `different` are those in it that are new, or have changed.
+
+        Both belong to this object from now on.
+        """
         claims, hub.arriving = hub.arriving, {}
         self.forget(hub)
         hub.claims, hub.instances = claims, instances
         self.size += len(claims)
-        self.note(different)
+        if hub.name in self._noted:  # nobody has looked at all of the earlier ones yet
+            self.note_all(hub)
+        elif different:
+            self._noted[hub.name] = different
 
-    def give_up(self, hub: OtherHub) -> None:
-        """The list that was read is of no use."""
+    def give_up(self, hub: OtherHub, instances: dict[Place, bytes] | None = None) -> None:
+        """The list that was read is of no use, nor are the instances in it."""
         if hub.arriving:
-            self._gone.append((hub.name, hub.arriving))
+            self._gone.append((hub.name, hub.arriving, instances or {}))
             hub.arriving = {}
 
     def forget(self, hub: OtherHub) -> None:
         """A hub has none of its hosts any more."""
         if hub.claims:
-            self._gone.append((hub.name, hub.claims))
+            self._gone.append((hub.name, hub.claims, hub.instances))
             self.size -= len(hub.claims)
             hub.claims, hub.instances = {}, {}
         hub.is_cut = False
 
-    def note(self, places: Iterable[Place]) -> None:
-        """Something of these hosts has changed."""
-        self._changed.update(dict.fromkeys(places))
+    def note_all(self, hub: OtherHub) -> None:
+        """Something has changed of all hosts of a hub: whether it lives, or where it is."""
+        if hub.claims:
+            self._noted[hub.name] = list(hub.claims)  # a list of 200,000 is copied in 1 ms
 
     @property
     def is_busy(self) -> bool:
         """Whether there are changes to take, or something to tidy."""
-        return bool(self._changed or self._gone)
+        return bool(self._changed or self._noted or self._gone)
 
     def take_changed(self, most: int = PIECE) -> list[Place]:
-        """Places of which something has changed, the latest ones first; each is given once."""
-        return [self._changed.popitem()[0] for _ in range(min(most, len(self._changed)))]
+        """Places of which something has changed, the latest ones first."""
+        found = [self._changed.popitem()[0] for _ in range(min(most, len(self._changed)))]
+        while self._noted and len(found) < most:
+            name, noted = next(iter(self._noted.items()))
+            first = max(0, len(noted) - most + len(found))
+            found += noted[first:]
+            del noted[first:]
+            if not noted:
+                del self._noted[name]
+        return found
 
     def tidy(self, most: int = PIECE) -> None:
         """Clear away some of what does not count any more."""
         while self._gone and most > 0:
-            name, claims = self._gone[0]
+            name, claims, instances = self._gone[0]
             while claims and most > 0:
-                self._clear(name, claims.popitem()[0])
+                place = claims.popitem()[0]
+                instances.pop(place, None)
+                self._clear(name, place)
                 most -= 1
             if not claims:
                 self._gone.popleft()

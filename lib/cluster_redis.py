@@ -26,7 +26,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from lib import cluster_wire, framing
+from lib import cluster_wire, framing, service_release
 from lib.cluster_claims import (
     BATCH,
     CERTIFICATE,
@@ -278,7 +278,10 @@ class RedisRegistry:
             ("PEXPIRE", key, KEPT_MS),
             self._publish(framing.encode(header)),
         ]
-        self._talk.transact(connection, commands)
+        try:
+            self._talk.transact(connection, commands)
+        finally:
+            service_release.later([commands])
 
     def _begin_later(self, connection: Any, key: str) -> None:
         """Begin a later epoch than that of an earlier run whose list is there, if clocks went backwards."""

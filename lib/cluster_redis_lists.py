@@ -14,21 +14,27 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from lib import service_release
 from lib.cluster_claims import CERTIFICATE, HEADER
 from lib.cluster_redis_talk import SILENT_SECONDS, Talk
 from lib.cluster_registry import Outcome, Registry
 from lib.cluster_seal import Seal
 from lib.errors import ProtocolError
-from lib.service_scheduling import breathe
+from lib.service_scheduling import breathe, in_steps
 from lib.service_supervisor import Task
 
 LIST_BYTES = 64 << 20
 """Bytes of the list of one hub: 200,000 hosts, and more."""
 READ = 64
 """Entries of a list that are looked at before packets have their turn."""
+SEARCHED = 2000
+"""Fields and values of a list in which its header is looked for before packets have their turn."""
 MAX_CERTIFICATE = 8192
 AGAIN_SECONDS, AGAIN_MOST, QUICK_TRIES = 0.5, 10.0, 4
 """Seconds until a list is read again that could not be used: after so many tries twice as long each time."""
+
+
+_NO_ENTRIES = (HEADER, CERTIFICATE)
 
 
 class ListReader:
@@ -110,26 +116,37 @@ class ListReader:
         reply = connection.read_response()
         if not isinstance(reply, list) or len(reply) % 2:
             raise OSError(5, "no proper list")
-        fields = dict(zip(reply[::2], reply[1::2], strict=True))
-        fields.pop(CERTIFICATE, None)
         snapshot = None
         try:
-            snapshot = self._registry.begin(name, fields.pop(HEADER, b""))
+            snapshot = self._registry.begin(name, _header_of(reply))
             if snapshot is None:
                 return False
-            for number, entry in enumerate(fields.values(), 1):
-                snapshot.add(entry)
-                if not number % READ:
+            while reply:  # an entry is freed once it is read, not all of them at the end
+                entry, field_name = reply.pop(), reply.pop()
+                if field_name not in _NO_ENTRIES:
+                    snapshot.add(entry)
+                if not len(reply) % (2 * READ):
                     breathe()
         except (ProtocolError, TypeError):
             if snapshot is not None:
                 self._registry.drop(snapshot)
             return False
+        finally:
+            service_release.later([reply, snapshot])
         if not self._registry.use(snapshot):
             return False
         if snapshot.is_untrusted:
             self._tell(Outcome.UNTRUSTED, name)
         return True
+
+
+def _header_of(reply: list[Any]) -> bytes:
+    """The header in the fields and values of a list; empty where there is none."""
+    for first in in_steps(range(0, len(reply), SEARCHED)):
+        for at in range(first, min(first + SEARCHED, len(reply)), 2):
+            if reply[at] == HEADER:
+                return reply[at + 1]  # type: ignore[no-any-return]
+    return b""
 
 
 def _left_alone(tries: int) -> float:

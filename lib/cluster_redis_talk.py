@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lib.service_scheduling import Breaths
 from lib.settings_sources import RedisSource
 from lib.source_redis import redis_connection, redis_failing, redis_in_use
 from lib.stream_bounded import Bounds
@@ -18,6 +19,8 @@ CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 3.0
 """Without a message, or a reply, for so long a connection is dead: our own HUB alone comes each second."""
 REPLY_BYTES = 1 << 20
+AT_ONCE = 8
+"""Commands that are sent as one piece: of a list that is written anew each one has 500 hosts."""
 
 
 class Talk:
@@ -45,7 +48,11 @@ class Talk:
     def ask(self, connection: Any, commands: list[tuple[object, ...]]) -> list[Any]:
         """Send commands together; returns all replies."""
         connection.bounds.renew(SILENT_SECONDS + CONNECT_SECONDS, REPLY_BYTES)
-        connection.send_packed_command(connection.pack_commands(commands))
+        step = Breaths()
+        for first in range(0, len(commands), AT_ONCE):
+            connection.send_packed_command(connection.pack_commands(commands[first : first + AT_ONCE]))
+            if len(commands) > AT_ONCE:
+                step()
         self.commands += len(commands)
         return [connection.read_response() for _ in commands]
 

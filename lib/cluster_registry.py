@@ -233,7 +233,7 @@ class Registry:
             return Outcome.TAKEN
         if hub.address != message.address or not hub.live:
             hub.address, hub.live = message.address, True
-            self.places.note(hub.claims)
+            self.places.note_all(hub)
         hub.heard_at, hub.software, hub.sessions = now, message.software, message.sessions
         if message.sequence != hub.sequence:
             hub.behind = True
@@ -270,7 +270,7 @@ class Registry:
     def use(self, snapshot: Snapshot) -> bool:
         """Use a list that was read; False where it is not the one that its hub has signed, or is outdated.
 
-        It is no sign of life: it may have lain there for long.
+        It is no sign of life: it may have lain there for long. However long the list is, this takes no time.
         """
         header, hub = snapshot.header, snapshot.hub
         is_late = (header.epoch, header.sequence) < (hub.epoch, hub.sequence)
@@ -286,7 +286,7 @@ class Registry:
 
     def drop(self, snapshot: Snapshot) -> None:
         """Give up a list that was begun."""
-        self.places.give_up(snapshot.hub)
+        self.places.give_up(snapshot.hub, snapshot.instances)
 
     # --- leases
 
@@ -305,7 +305,7 @@ class Registry:
             silent = now - hub.heard_at
             if hub.live and silent > LEASE_SECONDS:
                 hub.live = False
-                self.places.note(hub.claims)
+                self.places.note_all(hub)
                 ended.append(hub.name)
             elif not hub.live and hub.claims and silent > LEASE_SECONDS + KEEP_SECONDS:
                 self.places.forget(hub)

@@ -7,7 +7,7 @@ clock of its own and seeds that are told in a failure.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -537,6 +537,117 @@ def test_a_long_list_goes_from_sight_at_once_and_is_cleared_away_in_pieces() -> 
     assert place(8) in clear(pair.hearer)
     assert set(places._names) == {place(7)}, "nothing is left of what has gone"
     assert pair.at(7) == ["hub-1"]
+
+
+class Work:
+    """How often places are hashed and freed: what long lists of them cost."""
+
+    done = 0
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        work = self
+
+        class Counted(tuple[bytes, str]):
+            __slots__ = ()
+
+            def __hash__(self) -> int:
+                work.done += 1
+                return tuple.__hash__(self)
+
+            def __del__(self) -> None:
+                work.done += 1
+
+        made = property(lambda message: Counted((message.namespace, message.host)))
+        patch.setattr(cluster_wire.Message, "place", made)
+
+    def step(self, do: Callable[[], object]) -> object:
+        """Do something that has to be one short step, however long a hub's list is."""
+        before = self.done
+        found = do()
+        assert self.done - before <= 10 * cluster_places.PIECE, do
+        return found
+
+
+def test_no_step_takes_a_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that ends, a hub that is back, has ended or begins anew: right at once, the rest in pieces."""
+    pair, work, many = Pair(), Work(monkeypatch), 20 * cluster_places.PIECE
+    for number in range(many):
+        pair.teller.join(place(number), 5, b"i" * 16)
+    pair.tell()
+    registry, places = pair.hearer, pair.hearer.places
+
+    def deal() -> set[Place]:
+        found: set[Place] = set()
+        while places.is_busy:
+            work.step(places.tidy)
+            some = work.step(places.take_changed)
+            assert isinstance(some, list)
+            assert len(some) <= cluster_places.PIECE
+            found.update(some)
+        return found
+
+    every = {place(number) for number in range(many)}
+    assert deal() == every
+    pair.now += LEASE_SECONDS + 1
+    pair.hearer.echoed_at = pair.now
+    assert work.step(lambda: registry.expire(pair.now)) == ["hub-1"]
+    assert pair.at(1) == [], "gone at once"
+    assert deal() == every, "and whoever knew it is told"
+    pair.server.write(pair.teller, NOW)
+    work.step(pair.hear)
+    assert pair.at(1) == ["hub-1"], "back at once"
+    for _ in range(3):  # while nobody has looked yet what is different
+        work.step(lambda: registry.places.note_all(registry.hubs["hub-1"]))
+    assert deal() == every
+    work.step(lambda: pair.teller.restart(1005))
+    work.step(lambda: pair.server.write_whole(pair.teller, NOW))
+    work.step(pair.hear)
+    assert (pair.at(1), registry.size, len(pair.teller)) == ([], 0, 0), "a new list, and still an empty one"
+    batches = 0
+    while pair.teller.is_pending:
+        work.step(lambda: pair.teller.next_batch(NOW))
+        batches += 1
+    assert (batches, len(pair.teller)) == (many // BATCH + bool(many % BATCH), many)
+    pair.server.write_whole(pair.teller, NOW)
+    pair.hear()
+    fields = dict(pair.server.lists["hub-1"])
+    snapshot = registry.begin("hub-1", fields.pop(HEADER))
+    assert snapshot is not None
+    for entry in fields.values():
+        snapshot.add(entry)
+    assert work.step(lambda: registry.use(snapshot))
+    assert (pair.at(1), registry.size) == (["hub-1"], many)
+    assert deal() == every
+    work.step(lambda: registry.hear(framing.encode(pair.teller.bye(NOW)), pair.now, CLOCK))
+    assert (pair.at(1), registry.size) == ([], 0)
+    assert deal() == every
+
+
+def test_a_host_that_leaves_while_an_epoch_begins_is_told_of_to_nobody() -> None:
+    pair = Pair()
+    for number in range(2 * BATCH):
+        pair.teller.join(place(number), 5, b"")
+    pair.tell()
+    pair.teller.leave(place(0))  # before
+    pair.teller.restart(1005)
+    pair.teller.leave(place(1))  # after it
+    pair.server.write_whole(pair.teller, NOW)
+    pair.hear()
+    assert (len(pair.teller), dict(pair.teller.whole())) == (0, {})
+    batch = pair.teller.next_batch(NOW)
+    pair.teller.leave(place(2))  # it has been told, or it is still to be told
+    pair.teller.leave(place(2 * BATCH - 1))
+    pair.teller.restart(1010)
+    assert not pair.teller.is_in_list(*batch.sets[5]), "that is over"
+    while pair.teller.is_pending:
+        batch = pair.teller.next_batch(NOW)
+        assert batch.deletes == [], "nobody has been told that they were here"
+        pair.server.lists["hub-1"] |= dict(batch.sets)
+        pair.server.published.append(batch.published)
+    assert set(pair.hear()) == {Outcome.TAKEN}
+    assert len(pair.teller) == pair.hearer.size == 2 * BATCH - 4
+    assert [pair.at(number) for number in (0, 1, 2, 3, 2 * BATCH - 1)] == [[], [], [], ["hub-1"], []]
+    assert pair.teller.is_in_list(*batch.sets[0])
 
 
 def test_a_list_that_is_read_while_an_older_one_is_cleared_away_is_whole() -> None:
