@@ -152,7 +152,7 @@ class LaneSender:
     def add(self, stream: AnyStream, now: float, buckets: int = BUCKETS) -> SessionSender:
         """Add a second lane over this stream; flows move to it one by one. Returns its sender."""
         lane = self._lane(stream)
-        lane.meter, lane.beside = self._meter, self.lanes[0] if self.lanes else None
+        lane.meter = self._meter
         if self._lost is not None:
             lane.tell_losses(self._lost)
         if self._closed_because:
@@ -164,6 +164,7 @@ class LaneSender:
             self._marks, self._left = [_Mark() for _ in self.lanes], set()
             self._send_by(self._send_both)
             bulk = self.lanes[BULK]
+            bulk.beside, lane.beside = lane, bulk
             self._suit(bulk, not bulk.is_slow)
         return lane
 

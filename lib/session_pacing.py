@@ -14,6 +14,9 @@ here, where flows take turns:
     too long in spite of that    at any rate for 20 s: the queue is somebody else's
     not too long                 a little more at each look, if it has sent as much as it might
 
+Two lanes of a session share a wire. The bound is for both together, and one may send what the other leaves:
+else what a lane measures while the other one sends would be taken for the wire, and take seconds to rise.
+
 The second row keeps us from giving way for ever to those who fill every queue, and where the way has become
 longer. Each such try costs some tenths of a second at half the rate.
 """
@@ -51,6 +54,8 @@ bound of 12 Mbit/s on a wire of 200 came of it, and took seconds to rise again."
 LIKE, LOWER = 0.05, 0.995
 """As fast as the bound, give or take: then it is the bound that was measured, and not the wire. What the wire
 takes is thought to be a little less at each look, as it may have been measured too high."""
+SHARE = 0.25
+"""The part of the bound that a connection may use at least, whatever the one beside it sends."""
 USED = 0.8
 """The part of the bound that has to be used before it is raised: else the bound is not what holds it."""
 LEAST_STEP, STEP, MOST_STEP = 0.005, 0.01, 0.25
@@ -92,7 +97,9 @@ class Pacing:
     """The bound of one connection, and what was seen of it."""
 
     bound: float = 0.0
-    """Bytes a second that the kernel may send; 0 for no bound."""
+    """Bytes a second that the kernel may send for this connection; 0 for no bound."""
+    both: float = 0.0
+    """The same for this one and the one beside it, on the same wire."""
     best: float = 0.0
     """Most bytes a second that came to the far end between two looks lately; 0 where nothing is known."""
     trip: float = 0.0
@@ -105,6 +112,7 @@ class Pacing:
     """By how much the round trip was longer than the shortest one, at least, since the last look. What is
     there all the time is a queue, and the wire was busy all the time; what comes and goes is a burst."""
     _delivered: int = 0
+    _beside: int = 0
     _resent: int = 0
     _lost_at: float = float("-inf")
     """When it was seen the last time that a segment had been lost."""
@@ -117,7 +125,8 @@ class Pacing:
     _rests_until: float = float("-inf")
     _step: float = 0.0
     _lately: float = 0.0
-    """Most bytes a second of a look since `_lately_since`, and of the looks of the PAUSE_SECONDS before."""
+    """Most bytes a second of a look since `_lately_since`, of both connections, and of the looks of the
+    PAUSE_SECONDS before."""
     _before: float = 0.0
     _lately_since: float = float("-inf")
     _lost_since: float = float("inf")
@@ -160,8 +169,11 @@ class Pacing:
         """Seconds that the repair of a loss takes where one was seen lately, else 0: about a round trip."""
         return self.trip if now - self._lost_at < CALM_SECONDS else 0.0
 
-    def sample(self, now: float, trip: Trip) -> None:
-        """Take a sample, and set the bound anew now and then; `now` is in seconds of any clock."""
+    def sample(self, now: float, trip: Trip, beside: int = 0) -> None:
+        """Take a sample, and set the bound anew now and then; `now` is in seconds of any clock.
+
+        `beside`: bytes of the connection beside this one that have come to the far end so far.
+        """
         self._sampled_at = now
         self._samples += 1
         self._least = min(self._least, trip.now - trip.shortest)
@@ -172,9 +184,10 @@ class Pacing:
         if is_early or (self._samples < SAMPLES and passed <= STALE_SECONDS):
             return
         rate = max(0, trip.delivered - self._delivered) / passed  # the kernel counts to 2**32 segments
+        others = max(0, beside - self._beside) / passed
         if trip.resent != self._resent:
             self._lost_at = now
-        self._at, self._delivered, self._resent = now, trip.delivered, trip.resent
+        self._at, self._delivered, self._beside, self._resent = now, trip.delivered, beside, trip.resent
         self.trip = trip.shortest if trip.shortest < float("inf") else 0.0
         least, self._least, self._samples = self._least, float("inf"), 0
         if passed > max(STALE_SECONDS, 2 * trip.shortest) or not NEAR_SECONDS <= trip.shortest < float("inf"):
@@ -183,39 +196,40 @@ class Pacing:
             return
         if now - self._lately_since >= PAUSE_SECONDS:
             self._before, self._lately, self._lately_since = self._lately, 0.0, now
-        self._lately = max(self._lately, rate)
+        self._lately = max(self._lately, rate + others)
         self.best = max(rate, LOWER * self.best)
         if now >= self._rests_until:
-            self._follow(now, least, rate)
+            self._follow(now, least, rate + others)
+        self.bound = max(self.both - others, SHARE * self.both)
 
     def _follow(self, now: float, queue: float, rate: float) -> None:
-        """`queue`: by how much the round trip is longer than the shortest, seconds."""
+        """`queue`: by how much the round trip is longer than the shortest, seconds. `rate`: of both."""
         target = max(TARGET_SECONDS, PACKETS * PACKET / rate) if rate > 0 else TARGET_SECONDS
         if queue <= target + MORE_SECONDS or not rate:
             self._be_short()
             self._raise(rate, queue < target / 2)
             return
         lately = max(self._lately, self._before)
-        if rate < PAUSE * min(lately, self.bound or lately):
+        if rate < PAUSE * min(lately, self.both or lately):
             return
-        if not self._wire or abs(rate - self.bound) > LIKE * self.bound:
+        if not self._wire or abs(rate - self.both) > LIKE * self.both:
             self._wire = rate
         self._wire *= LOWER
         self._most = max(self._most, queue)
         less = min(MOST_LESS, (queue - target) / DRAIN_SECONDS)
         self._promised += less * LOOK_SECONDS
         self._step = 0.0
-        self.bound = self._wire * (1 - less)
+        self.both = self._wire * (1 - less)
         if self._promised > 2 * self._most + ENOUGH_SECONDS and queue > self._most / 2:
-            self.bound, self._rests_until = 0.0, now + REST_SECONDS
+            self.both, self._rests_until = 0.0, now + REST_SECONDS
             self._be_short()
 
     def _be_short(self) -> None:
         self._wire = self._most = self._promised = 0.0
 
     def _raise(self, rate: float, is_empty: bool) -> None:
-        if rate < USED * self.bound:
+        if rate < USED * self.both:
             self._step = 0.0
             return
         self._step = min(MOST_STEP, self._step + STEP) if is_empty else LEAST_STEP
-        self.bound *= 1 + self._step
+        self.both *= 1 + self._step

@@ -80,7 +80,7 @@ class SessionSender:
         self.traffic = traffic
         self.closed_because = ""
         self.beside: SessionSender | None = None
-        """That of the bulk lane, if this is the other one: it knows more of the wire that both are on."""
+        """That of the session's other lane, on the same wire."""
         self.meter: Meter | None = None
         """The rate limits of this direction; None for none."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
@@ -319,18 +319,18 @@ class SessionSender:
 
         Where there is none, a long round trip says nothing of what we send: the way back may be full.
         """
-        if not self.pacing.is_due(now):
+        pacing, before = self.pacing, self.pacing.bound
+        if not pacing.is_due(now):
             return
-        before = self.pacing.bound
-        self.pacing.sample(now, self.stream.trip())
-        self._queue.repair = self.pacing.repair(now)
-        if not self.rate and self.pacing.best:  # no queue lasts: the wire's own takes all
-            self.rate = self.pacing.best
+        pacing.sample(now, self.stream.trip(), self.beside.stream.trip().delivered if self.beside else 0)
+        self._queue.repair = pacing.repair(now)
+        if not self.rate and pacing.best:  # no queue lasts: the wire's own takes all
+            self.rate = pacing.best
             self._adapt()
-        if self.pacing.may_restart(now):
+        if pacing.may_restart(now):
             self.stream.restart_bbr()
-        if self.pacing.bound != before:
-            self.stream.pace(self.pacing.bound)
+        if pacing.bound != before:
+            self.stream.pace(pacing.bound)
 
     def _look_back(self, now: float) -> None:
         """Raise the rate to what was sent lately: where the queue is short, nothing else shows it."""

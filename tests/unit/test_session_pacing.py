@@ -37,10 +37,13 @@ class Wire:
     """Seconds that packets may wait for their turn."""
     foreign: float = 0.0
     """Seconds that they wait because of somebody else."""
+    beside: float = 0.0
+    """Bytes a second of it that the connection beside ours has."""
     pacing: Pacing = field(default_factory=Pacing)
     now: float = 100.0
     queued: float = 0.0
     delivered: float = 0.0
+    came_beside: float = 0.0
     resent: int = 0
     waits: list[float] = field(default_factory=list)
     """Seconds that packets wait, at each step."""
@@ -52,11 +55,12 @@ class Wire:
         while self.now < until:
             self.now += STEP
             offered = min(self.pacing.bound or math.inf, self.blast * self.rate) * STEP
-            carried = min(self.queued + offered, self.rate * STEP)
+            carried = min(self.queued + offered, (self.rate - self.beside) * STEP)
+            self.came_beside += self.beside * STEP
             self.queued = min(self.queued + offered - carried, self.longest * self.rate)
             self.delivered += carried
             self.waits.append(self.queued / self.rate + self.foreign)
-            self.pacing.sample(self.now, self.trip())
+            self.pacing.sample(self.now, self.trip(), int(self.came_beside))
         return (self.delivered - before) / seconds / self.rate
 
     def trip(self) -> Trip:
@@ -86,6 +90,24 @@ def test_it_follows_a_wire_that_changes(first: float, then: float) -> None:
     wire.run(2.0)
     assert wire.run(3.0) > 0.95
     assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.008
+
+
+def test_what_the_other_lane_has_of_the_wire_is_not_lost_for_us() -> None:
+    """Ours goes up and down with it, at once, and the queue stays short."""
+    wire = Wire(20 * MBIT, beside=14 * MBIT)
+    wire.run(2.0)
+    assert wire.pacing.both == pytest.approx(20 * MBIT, rel=0.1)
+    assert wire.pacing.bound == pytest.approx(6 * MBIT, rel=0.2)
+    wire.beside = 8 * MBIT
+    wire.run(0.1)
+    assert wire.run(2.0) == pytest.approx(0.6, abs=0.05)
+    wire.beside = 0.0
+    wire.run(0.1)
+    assert wire.run(1.0) > 0.9
+    wire.beside = 8 * MBIT
+    wire.run(0.5)
+    assert wire.run(1.0) == pytest.approx(0.6, abs=0.05)
+    assert max(wire.waits) < 0.02
 
 
 @pytest.mark.parametrize("foreign", [0.006, 0.01, 0.03, 0.2])
