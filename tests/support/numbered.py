@@ -14,6 +14,8 @@ from tests.support.netns import Namespace, in_namespace
 
 _NUMBER = struct.Struct("!I")
 EVERY = 0.01
+STALL = 0.05
+"""By so many seconds a thread wakes too late where it was not let run."""
 
 
 class Numbered:
@@ -23,6 +25,8 @@ class Numbered:
         self.sent, self._every = 0, every
         self.arrived: list[tuple[int, float]] = []
         """(number, when) of each message."""
+        self._stalls: list[tuple[float, float]] = []
+        """(from, until): when the machine let our own threads wait, and so perhaps everybody."""
         self._over = threading.Event()
         self._sender, self._receiver = sender, receiver
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._send, self._receive)]
@@ -34,7 +38,10 @@ class Numbered:
             with contextlib.suppress(OSError):
                 self._sender.sendall(_NUMBER.pack(self.sent))
             self.sent += 1
+            due = time.monotonic() + self._every
             time.sleep(self._every)
+            if (now := time.monotonic()) > due + STALL:
+                self._stalls.append((due, now))
 
     def _receive(self) -> None:
         rest = b""
@@ -71,9 +78,14 @@ class Numbered:
 
     @property
     def longest_gap(self) -> float:
-        """Seconds between two messages that arrived one after the other, at most."""
+        """Seconds between two messages that arrived one after the other, at most, without stalls of the machine."""
         times = [at for _, at in self.arrived]
-        return max(after - before for before, after in itertools.pairwise(times))
+        return max(
+            after
+            - before
+            - sum(max(0.0, min(after, end) - max(before, start)) for start, end in self._stalls)
+            for before, after in itertools.pairwise(times)
+        )
 
     @property
     def lost(self) -> list[int]:
