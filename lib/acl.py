@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from lib import prefixes
 from lib.packet import Packet
@@ -31,6 +32,8 @@ class Acl:
     """
     live: bool = True
     """False after a reload has replaced these rules: what they allowed has to be allowed anew."""
+    number: int = field(init=False, default_factory=count(1).__next__)
+    """No other rules of this process have it."""
 
     def __post_init__(self) -> None:
         self.hits = [0] * (len(self.rules) + 1)

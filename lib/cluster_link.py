@@ -9,6 +9,9 @@ goes on from here (cluster_receive).
     PING, PONG          as in sessions: a far hub that says nothing for DEAD_SECONDS is dead
     DRAIN               the sender sends no more; the far end replies so, and then either may close
     envelopes           frames of one flow (cluster_frames), both ways
+
+What the far hub sends costs it as it costs a session (session_cost): a turn is bounded, and a link that takes
+much time and forwards little has its turns among those of all expensive sessions.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from lib.packet import Buffer
 from lib.service_scheduling import breathe
 from lib.session_budget import Budget
 from lib.session_control import SessionControl
+from lib.session_cost import Cost
 from lib.session_lane_sender import LaneSender
 from lib.stream_layer import AnyStream
 
@@ -47,15 +51,15 @@ class Receiver(Protocol):
         Raises ProtocolError for what is no whole frames. send() follows before `data` changes.
         """
 
-    def send(self) -> None:
-        """Send what was taken. It does not wait."""
+    def send(self, cost: Cost | None = None, /) -> None:
+        """Send what was taken, and count it in the account of this turn. It does not wait."""
 
     @property
     def has_rest(self) -> bool:
         """Whether frames are left that took too long: for go_on()."""
 
-    def go_on(self) -> None:
-        """Forward what is left, after others have had their turn. Raises ProtocolError."""
+    def go_on(self, cost: Cost | None = None, /) -> None:
+        """Forward a turn's part of what is left, and count it. Raises ProtocolError."""
 
 
 _buffer = framing.ReceiveBuffer()
@@ -109,7 +113,8 @@ class Link:
         tail = b""
         while True:
             while framing.is_whole(tail):  # more has come than a turn has time for
-                breathe()
+                if not self.stream.give_way():
+                    return
                 data = bytearray(tail + bytes(framing.SLACK))
                 tail = self._turn(data, memoryview(data), 0, len(tail), ready)
             size = self.stream.receive_into(_buffer.landing)
@@ -124,9 +129,9 @@ class Link:
                 stop = self._scan(data, view, start, end, ready)
                 tail = bytes(view[stop:end])
             finally:
-                self._receiver.send()
-            if self._receiver.has_rest:
-                self._receiver.go_on()
+                self._receiver.send(self.stream.cost)
+            while self._receiver.has_rest and self.stream.give_way():
+                self._receiver.go_on(self.stream.cost)
         except ProtocolError as error:
             raise OSError(71, str(error)) from None
         if self._controls:

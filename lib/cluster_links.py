@@ -261,7 +261,7 @@ class Links:
                 found = self._identity.name_of(top.certificate)
                 if found != name:
                     raise ProtocolError(f"{stream.peer} is hub {found[:64]!r}")
-            link = self._link(name, top, True)
+            link = self._link(name, stream, top, True)
             self._run(link, peer)
         except (OSError, ValueError, ProtocolError) as error:
             self._fail(name, peer, str(getattr(error, "strerror", "") or error))
@@ -297,7 +297,7 @@ class Links:
             name = self._identity.name_of(top.certificate)
             if not name or name == self.name:
                 raise ProtocolError("it has this hub's own name")
-            self._run(self._link(name, top, False), self._peer(name))
+            self._run(self._link(name, stream, top, False), self._peer(name))
         except (OSError, ProtocolError) as error:
             reason = str(getattr(error, "strerror", "") or error)
             text = "link from %s refused: %s"
@@ -316,14 +316,17 @@ class Links:
         stream.cost = None
         return top
 
-    def _link(self, name: str, stream: AnyStream, is_dialled: bool) -> Link:
-        """A link with a hub. Raises OSError where there are too many."""
+    def _link(self, name: str, stream: Stream, top: AnyStream, is_dialled: bool) -> Link:
+        """A link with a hub, by the uppermost layer of a stream. Raises OSError where there are too many."""
         if sum(link.name == name for link in self.all) >= LINKS_OF_ONE:
             raise OSError(23, f"there are {LINKS_OF_ONE} links with this hub already")
         if len(self.all) >= MAX_LINKS:
             raise OSError(23, f"there are {MAX_LINKS} links already")
         more = self._receiver(name), self._instance, self._counts(name)
-        return Link(name, stream, is_dialled, self.budget, *more)
+        cost = Cost()
+        cost.admit("link")
+        stream.count(cost, ("hub", name), self.budget)
+        return Link(name, top, is_dialled, self.budget, *more)
 
     def _run(self, link: Link, peer: _Peer) -> None:
         """Read a link until it ends."""

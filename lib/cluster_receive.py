@@ -21,7 +21,7 @@ from lib.forward_enter import enter_run
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.packet_offload import count_packets
-from lib.service_scheduling import breathe
+from lib.session_cost import Cost
 
 MAX_SOURCES, MAX_NAMESPACES = 4096, 256
 """Sources of one namespace, and namespaces, that are remembered of a hub."""
@@ -115,11 +115,14 @@ class Receiver:
         """Whether frames are left that took too long: for go_on()."""
         return bool(self._rest)
 
-    def send(self) -> None:
-        """Send what was sorted. It does not wait."""
+    def send(self, cost: Cost | None = None) -> None:
+        """Send what was sorted, and count it in the account of this turn. It does not wait."""
         owner, out = self._owner, self._owner.output
         hub_turn.send(owner)
         out.controls.clear()  # none comes by another hub
+        if cost is not None:
+            cost.forward(out.frames, out.bytes, out.cut, out.new)
+            cost.reply(out.replies, out.made)
         out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
         if self._traffic.news and self._turn:
             stranger = next(iter(self._turn.values())).stranger
@@ -129,15 +132,13 @@ class Receiver:
             hub_resolve.ask(owner, namespace)
         self._turn.clear()
 
-    def go_on(self) -> None:
-        """Forward what is left, after all others have had their turn."""
-        while self._rest:
-            breathe()
-            namespace_id, frames = self._rest.popleft()
-            later, self._rest = self._rest, deque()
-            data = bytearray(frames + bytes(framing.SLACK))
-            try:
-                self.take(namespace_id, data, memoryview(data), 0, len(frames))
-            finally:
-                self.send()
-                self._rest += later
+    def go_on(self, cost: Cost | None = None) -> None:
+        """Forward a turn's part of what is left, once all others have had theirs; there has to be some."""
+        namespace_id, frames = self._rest.popleft()
+        later, self._rest = self._rest, deque()
+        data = bytearray(frames + bytes(framing.SLACK))
+        try:
+            self.take(namespace_id, data, memoryview(data), 0, len(frames))
+        finally:
+            self.send(cost)
+            self._rest += later

@@ -175,7 +175,7 @@ class Stream:
         """Let other greenlets run before the next received bytes; False where the stream has ended."""
         self.end_turn()
         cost = self.cost
-        if cost is None or not (cost.expensive or cost.long):
+        if cost is None or cost.is_of_many or not (cost.expensive or cost.long):
             breathe()
         if self._ended or (cost is not None and not self._may_begin(cost)):
             return False
@@ -197,7 +197,7 @@ class Stream:
     def end_turn(self) -> None:
         """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""
         cost = self.cost
-        if cost is None or not (now := self._turn.end(cost)):
+        if cost is None or not (now := self._turn.end(cost)) or cost.is_of_many:
             return
         if now >= self._look_at:
             self._look(now)

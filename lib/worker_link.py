@@ -154,7 +154,8 @@ class WorkerLink:
                 tail = bytes(view[stop:end])
             finally:
                 receiver.send()
-            if receiver.has_rest:
+            while receiver.has_rest:
+                breathe()
                 receiver.go_on()
         except ProtocolError as error:
             raise OSError(71, str(error)) from None

@@ -211,7 +211,8 @@ class Hub:
             receiver.take(namespace, buffer, memoryview(buffer), at + cluster_frames.BEGIN, end)
             at = end
         receiver.send()
-        receiver.go_on()
+        while receiver.has_rest:
+            receiver.go_on()
 
 
 class World:

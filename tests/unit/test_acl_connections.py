@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from lib import acl_connections, packet_headers
@@ -138,6 +140,31 @@ def test_rules_that_are_replaced_let_nothing_through_any_more() -> None:
     assert not there.goes(SSH)
     assert not there.goes(back)
     assert there.fate(second) is Reason.STRAY_FRAGMENT
+
+
+def test_connections_are_nothing_for_the_collector() -> None:
+    """A full table would stop the process for 10 ms and more at each of its full passes."""
+    there = Listed([ALLOW])
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(2000):
+        assert there.goes(p.udp(ONE, TWO, ports=(1000 + number, 9)))
+    gc.collect()
+    assert len(there.namespace.connections) == 2000
+    assert len(gc.get_objects()) - before < 200
+
+
+def test_rules_that_count_no_more_are_not_kept() -> None:
+    table, packet = ConnectionTable(), ip.parse(SSH, 0, len(SSH))
+    assert isinstance(packet, ip.Packet)
+    headers = packet_headers.imagined(packet)
+    for _ in range(50):
+        acl = Acl(SSH_ONLY)
+        table.note(headers, acl, "one", 0.0)
+        assert table.belongs(headers, 1.0)
+        acl.live = False
+        assert not table.belongs(headers, 1.0)
+    assert len(table._rules) <= 2
 
 
 def test_a_question_leaves_no_trace() -> None:

@@ -204,7 +204,8 @@ def come(world: World, hub: str, namespace: bytes, *frames: bytes) -> int:
     finally:
         receiver.send()
         data[:] = bytes(len(data))  # the next receive
-    receiver.go_on()
+    while receiver.has_rest:
+        receiver.go_on()
     return packets
 
 
@@ -314,8 +315,7 @@ def test_what_takes_long_goes_on_later_in_its_order(world: World, monkeypatch: p
     monkeypatch.setattr("lib.forward_enter.MOST_ASKED", 3)
     monkeypatch.setattr("lib.hub_turn.JUDGED", 2)
     monkeypatch.setattr("lib.hub_turn.TURN_SECONDS", 0.0)
-    paused: list[int] = []
-    monkeypatch.setattr("lib.cluster_receive.breathe", lambda: paused.append(1))
+    turns = 0
     one = world.join("host-1")
     world.at("hub-2", "host-2")
     run = [
@@ -326,13 +326,13 @@ def test_what_takes_long_goes_on_later_in_its_order(world: World, monkeypatch: p
         data = bytearray(b"".join(part) + bytes(framing.SLACK))
         receiver.take(NAMESPACE, data, memoryview(data), 0, len(data) - framing.SLACK)
     receiver.send()
-    before = receiver.has_rest
-    receiver.go_on()
-    assert (before, receiver.has_rest) == (True, False)
+    while receiver.has_rest:
+        receiver.go_on()
+        turns += 1
     came = ports(b"".join(one.sender.frames))  # type: ignore[attr-defined]
     assert came == [1000 + number for number in range(12)]
     assert world.hosts.traffic["hub-2"].drops == {Reason.FOREIGN_SOURCE: 12}
-    assert len(paused) >= 4
+    assert turns >= 4
 
 
 def test_packets_of_a_namespace_that_a_hub_is_not_granted_are_dropped(world: World) -> None:

@@ -19,6 +19,7 @@ from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
+from lib.session_cost import Cost
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 NAMESPACE = b"N" * 16
@@ -39,9 +40,9 @@ class Taken:
             begin = start + after
         return 1
 
-    def send(self) -> None: ...
+    def send(self, cost: Cost | None = None, /) -> None: ...
 
-    def go_on(self) -> None: ...
+    def go_on(self, cost: Cost | None = None, /) -> None: ...
 
 
 class Hub:

@@ -13,6 +13,7 @@ import pytest
 from lib import framing, worker_channel, worker_wire
 from lib.counters import Traffic
 from lib.errors import ProtocolError
+from lib.session_cost import Cost
 from lib.worker_link import WorkerLink
 from lib.worker_wire import Claim
 from tests.support.packets import udp
@@ -50,10 +51,10 @@ class End:
         self.seen += ["frame"] * len(ends)
         return len(ends)
 
-    def send(self) -> None:
+    def send(self, cost: Cost | None = None, /) -> None:
         self.sends += 1
 
-    def go_on(self) -> None:
+    def go_on(self, cost: Cost | None = None, /) -> None:
         raise AssertionError("nothing is left")
 
     def _told(self, claim: Claim) -> None:
