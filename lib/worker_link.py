@@ -5,6 +5,9 @@ Refuses to know: which links there are (worker_links), how a packet goes on from
 
 The envelopes are those of links between hubs (cluster_frames), and so is the queue: tenants and flows take
 turns in it. There is no TLS and no keepalive, for the kernel ends the link together with either process.
+
+The other worker is no stranger, but what its clients send may take much time here for nothing. So a link has
+an account like one between hubs (session_cost): its turns are bounded, and a dear one waits for its turn.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
 from lib.packet import Buffer
 from lib.service_scheduling import breathe
+from lib.service_turn import Turn
+from lib.session_cost import Cost
 from lib.session_queue import SendQueue
 from lib.worker_wire import Claim
 
@@ -64,6 +69,9 @@ class WorkerLink:
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
         self._writable = self._hub.loop.io(self._sock.fileno(), 2)
+        self._cost, self._turn_of = Cost(), Turn()
+        self._cost.admit("link")
+        self._turn_of.origin = self
         self._queue = SendQueue(QUEUE_BYTES, QUEUE_SECONDS)
         self._claims: deque[bytes] = deque()
         """Claims that wait: none of them is ever dropped, and they go before all frames."""
@@ -130,20 +138,41 @@ class WorkerLink:
 
     def run(self) -> None:
         """Read until the link ends. Raises OSError, also for what belongs on no link."""
-        tail = b""
+        try:
+            self._read()
+        finally:
+            self._turn_of.end(self._cost)
+
+    def _read(self) -> None:
+        tail, cost = b"", self._cost
         while True:
             while framing.is_whole(tail):  # more has come than a turn has time for
-                breathe()
+                self._give_way()
                 data = bytearray(tail + bytes(framing.SLACK))
                 tail = self._turn(data, memoryview(data), 0, len(tail))
+            self._turn_of.end(cost)
             self._hub.wait(self._readable)
+            self._begin_turn()
             try:
-                size = self._sock.recv_into(_buffer.landing)
+                size = self._sock.recv_into(_buffer.landing[: cost.size])
             except (BlockingIOError, InterruptedError):
                 continue
             if not size:
                 return
+            cost.begin(size)
             tail = self._turn(_buffer.data, _buffer.view, _buffer.join(tail), framing.HEADROOM + size)
+
+    def _begin_turn(self) -> None:
+        """Wait for a turn where those of this link are expensive, and begin it."""
+        self._turn_of.wait(self._cost, self._hub.loop, self)
+        self._turn_of.begin(self._cost)
+
+    def _give_way(self) -> None:
+        """Let others have their turns, and begin another one, for what has come already."""
+        self._turn_of.end(self._cost)
+        breathe()
+        self._begin_turn()
+        self._cost.begin(0)
 
     def _turn(self, data: bytearray, view: memoryview, start: int, end: int) -> bytes:
         """Take whole frames of data[start:end] for a turn's time; returns what is left. Raises OSError."""
@@ -153,10 +182,10 @@ class WorkerLink:
                 stop = self._scan(receiver, data, view, start, end)
                 tail = bytes(view[stop:end])
             finally:
-                receiver.send()
+                receiver.send(self._cost)
             while receiver.has_rest:
-                breathe()
-                receiver.go_on()
+                self._give_way()
+                receiver.go_on(self._cost)
         except ProtocolError as error:
             raise OSError(71, str(error)) from None
         return tail
@@ -169,7 +198,8 @@ class WorkerLink:
             if after > end:
                 break
             if after > begin and data[begin] == worker_wire.MARK:
-                receiver.send()  # what came before it was decided by what was known before it
+                receiver.send(self._cost)  # what came before it was decided by what was known before it
+                self._cost.forward(1, after - begin, 0)  # a host that comes or goes is of use
                 self._told(worker_wire.decode(bytes(view[begin:after])))
             else:
                 namespace = cluster_frames.namespace_of(data, begin, after)

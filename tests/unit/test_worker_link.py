@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,7 +30,10 @@ class End:
         self.frames: list[tuple[bytes, bytes]] = []
         self.seen: list[str] = []
         self.drops = Traffic()
-        self.sends = 0
+        self.turns: Counter[int] = Counter()
+        """Turns by passes of the event loop."""
+        self.work, self.are_of_use = 0.0, True
+        """Seconds of processor time that each envelope takes, and whether its frames are passed on."""
         sock = gevent.socket.socket(fileno=descriptor)
         self.link = WorkerLink("worker 2", sock, lambda: self, self._told, self.drops)
         self.error = ""
@@ -43,6 +48,9 @@ class End:
     has_rest = False
 
     def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int) -> int:
+        until = time.thread_time() + self.work
+        while self.work and time.thread_time() < until:
+            pass
         ends = list(framing.split(view[start:end]))
         if not ends or ends[-1] != end - start:
             raise ProtocolError("no whole frames")
@@ -52,7 +60,9 @@ class End:
         return len(ends)
 
     def send(self, cost: Cost | None = None, /) -> None:
-        self.sends += 1
+        self.turns[gevent.get_hub().loop.iteration] += 1
+        if cost is not None and self.are_of_use:
+            cost.forward(100, 0, 0)
 
     def go_on(self, cost: Cost | None = None, /) -> None:
         raise AssertionError("nothing is left")
@@ -124,6 +134,19 @@ def test_a_claim_is_never_lost_where_frames_are() -> None:
             while "host-7" not in other.seen:
                 gevent.sleep(0.001)
         assert other.seen.count("host-7") == 1
+
+
+def test_turns_are_bounded_and_what_comes_to_nothing_costs_the_link() -> None:
+    with linked() as (one, other):
+        other.work = 0.0005
+        for other.are_of_use in (True, False):
+            other.turns.clear()
+            before = len(other.seen)
+            one.link.send(SPACE, [frame(number, port=number) for number in range(200)])
+            wait(other, before + 200)
+            assert max(other.turns.values()) == 1, "others are served between two turns"
+            assert len(other.turns) > 20
+            assert other.link._cost.expensive != other.are_of_use
 
 
 def test_the_end_of_one_is_the_end_of_both() -> None:
