@@ -29,11 +29,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.bench.quiet import LOCK, resident_mb
 from tests.hostile import streams
-from tests.hostile.attacks import LISTED, LOGIN, LOGINS, NAMED, Attack
+from tests.hostile.attacks import CLUSTER, LINKS_PORT, LISTED, LOGIN, LOGINS, NAMED, SECRET, Attack
 from tests.hostile.newcomer import EVERY
 from tests.hostile.peer import PORTS, SLOW
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, connect
@@ -88,7 +88,7 @@ def config(variant: str, only: str = "") -> str:
     With `only` a transport it has that alone, and TIGHT limits.
     """
     tight, connections = TIGHT if only else ({}, [])
-    handler = {"type": "router", "metadata": {"router": "r", "domain": "all", **tight}}
+    handler: dict[str, Any] = {"type": "router", "metadata": {"router": "r", "domain": "all", **tight}}
     services = [
         {"name": kind, "addr": f":{port}", "handler": handler | ({"auther": "a"} if variant == LOGINS else {}),
          "listener": {"type": kind}, **({"climiter": "c"} if only else {})}
@@ -115,6 +115,14 @@ def config(variant: str, only: str = "") -> str:
             {"action": "allow", "from": "host-1", "protocol": "icmp"},
         ]
     whole: dict[str, object] = {"services": services, "routers": [router]}
+    if variant == CLUSTER:  # nobody needs a Redis to flood it by links
+        handler["metadata"] |= {"sd": "registry"}
+        where = f"{NET}.1:{LINKS_PORT}"
+        whole["sds"] = [{"name": "registry", "redis": {"addr": "127.0.0.1:1"}}]
+        whole["cluster"] = {
+            "name": "hub-1",
+            "link": {"listen": f":{LINKS_PORT}", "address": where, "secret": SECRET},
+        }
     if only:
         whole["climiters"] = [{"name": "c", "limits": connections}]
     if variant == LOGINS:

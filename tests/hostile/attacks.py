@@ -15,16 +15,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
-from lib import wire_relay
+from lib import wire_control, wire_relay
+from lib.cluster_identity import LinkIdentity
 from tests.hostile import peer, streams
 from tests.support import packets as p
 
 ALL = ("tcp", "tls", "ws", "wss")
 ENCRYPTED = ("tls", "wss")
 WEBSOCKET = ("ws", "wss")
-OPEN, LISTED, LOGINS, NAMED = "open", "listed", "logins", "named"
+OPEN, LISTED, LOGINS, NAMED, CLUSTER = "open", "listed", "logins", "named", "cluster"
 """Hubs: anybody may do anything; an access list of 100 rules; an auther with scrypt passwords; an address, and
-answers about names."""
+answers about names; a hub of a cluster."""
+LINKS_PORT, SECRET = 8450, "a secret of thirty-two letters, or more"
+"""Of that cluster's links: its attackers have the secret, so they may be any hub."""
+LINKS = 4
+"""Links of one attacker, each as another hub."""
 QUESTIONS, EVERY = 100, 0.01
 """As many questions, each time, as a session has answers to (dns_zone.PER_SECOND)."""
 LOGIN = "newcomer", "right"
@@ -383,6 +388,32 @@ def make_up_namespaces(me: Attacker) -> None:
     me.again(once)
 
 
+# --- as hubs of a cluster -------------------------------------------------------------------------
+
+
+def open_links(me: Attacker) -> None:
+    """Links as hubs that nobody has heard of; both ends have said HELLO."""
+    for number in range(LINKS):
+        identity = LinkIdentity(f"hub-{me.number}-{number}", SECRET.encode())
+        plain = socket.create_connection((me.hub, LINKS_PORT), peer.SLOW, (me.source, 0))
+        sock = identity.client.wrap_socket(plain)
+        sock.sendall(p.frame(wire_control.encode_hello(wire_control.Hello(bytes(16)))))
+        if not sock.recv(4096):
+            raise ConnectionError("closed instead of HELLO")
+        me.held.append(sock)
+        me.connections += 1
+
+
+def flood_links(me: Attacker) -> None:
+    """The stream by all of them in turn."""
+    me.again(lambda: _flood_links(me))
+
+
+def _flood_links(me: Attacker) -> None:
+    me.held = [sock for sock in me.held if sock.fileno() >= 0]
+    me.sent += peer.pump(me.held, me.blob, me.until, piece=1 << 16)
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 
@@ -416,8 +447,10 @@ ATTACKS = (
     Attack("tiny packets for a reader that never reads", streams.tiny_to_the_deaf, feed_the_deaf),
     Attack("64 sessions from one address", streams.junk, many_sessions, open_many, one_address=True),
     Attack("logins, and gone", run=join_and_leave),
-    Attack("connections, more than are let in", run=more_than_are_let_in, kinds=("tcp",)),
-    Attack("flows in ever new namespaces", streams.allowed_flows, make_up_namespaces, hub=LISTED, kinds=("tcp",)),
+    Attack("connections, more than are let in", run=more_than_are_let_in),
+    Attack("flows in ever new namespaces", streams.allowed_flows, make_up_namespaces, hub=LISTED),
+    Attack("packets of nobody by links of a cluster", streams.of_nobody_by_a_link, flood_links, open_links,
+           hub=CLUSTER, kinds=("tcp",), framed=False),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),
     Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),

@@ -10,7 +10,8 @@ import random
 import struct
 from collections.abc import Iterable, Iterator
 
-from lib import packet_offload, wire_control
+from lib import cluster_frames, packet_offload, wire_control
+from lib.ids import NO_NAMESPACE
 from tests.support import packets as p
 
 BLOB = 1 << 20
@@ -110,6 +111,17 @@ def denied_flows(number: int) -> bytes:
 def allowed_flows(number: int) -> bytes:
     """New flows that the access list of the arena lets through."""
     return flows(address_of(number), SINK)
+
+
+def of_nobody_by_a_link(number: int) -> bytes:
+    """Envelopes of a link between hubs, each with a packet whose source is no host of that hub."""
+    frames = (
+        p.frame(p.udp(f"{NOWHERE}.{n >> 8 & 255}.{n & 255}", address_of(number), b"x", ports=(9, 9)))
+        for n in range(1 << 13)
+    )
+    return b"".join(
+        cluster_frames.head(NO_NAMESPACE, n, len(frame)) + frame for n, frame in enumerate(frames)
+    )
 
 
 def nowhere(number: int) -> bytes:
