@@ -26,6 +26,7 @@ from lib import ids
 from lib.errors import PluginError
 from lib.namespace import Attachment
 from lib.plugin_client import SdPlugin, SdService
+from lib.service_scheduling import in_steps
 from lib.service_supervisor import Task
 
 AT_ONCE = 8
@@ -165,8 +166,8 @@ class Registration:
     def _tell_anew(self) -> None:
         """Tell the sd of every session anew: it may have forgotten them."""
         now = time.monotonic()
-        for attachment, entry in self._entries.items():
-            if entry.is_known:
+        for attachment, entry in in_steps(list(self._entries.items())):
+            if entry.is_known and self._entries.get(attachment) is entry:
                 entry.is_known = False
                 self._put(attachment, entry, now + random.random() * SPREAD_SECONDS)
 

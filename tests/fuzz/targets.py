@@ -11,13 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from http.client import HTTPException
 from io import BytesIO
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from lib import (
     client_downlink,
+    cluster_frames,
+    cluster_wire,
     config_from_urls,
     config_read,
     config_resolve,
@@ -48,6 +53,7 @@ from lib import (
     wire_proxy,
     wire_relay,
     wire_tls,
+    worker_wire,
 )
 from lib import packet as ip
 from lib.acl import Acl
@@ -56,7 +62,13 @@ from lib.addresses import host_port
 from lib.api_request import Refused, Request
 from lib.api_sessions import token_of
 from lib.auth_admission import basic
+from lib.capture_taps import Taps
 from lib.client_downlink import Downlink
+from lib.cluster_claims import Claims, Clocks
+from lib.cluster_hosts import Hosts
+from lib.cluster_places import OtherHub
+from lib.cluster_registry import Registry
+from lib.cluster_seal import Proof, SharedSeal
 from lib.counters import Traffic
 from lib.datagram_keys import SealKey
 from lib.datagram_peer import Peer
@@ -76,6 +88,7 @@ from lib.prefixes import PrefixSet, covers, packed
 from lib.push_settings import Pushed
 from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable, hub_addresses
+from lib.service_scheduling import Pauses
 from lib.session_budget import Budget
 from lib.session_chunks import BUCKETS
 from lib.session_queue import FLOW_BYTES, HOST_BYTES, SendQueue
@@ -646,6 +659,92 @@ def getent_lines(data: bytes) -> None:
         assert address == address.strip() != ""
 
 
+class _Trusting(SharedSeal):
+    """Takes every signature for a right one, or hardly an input would get as far as what is signed."""
+
+    def check(self, name: str, data: bytes, signature: bytes) -> Proof:
+        return Proof.GOOD
+
+
+_TRUSTING = _Trusting(bytes(32), "fuzz")
+
+
+def cluster_news(data: bytes) -> None:
+    """What is published in the registry of a cluster, and a message by itself, from whoever has the secret."""
+    with suppress(ProtocolError):
+        message, signature = cluster_wire.decode(data)
+        assert cluster_wire.decode(cluster_wire.encode(message) + signature) == (message, signature)
+    registry = Registry("hub-0", 1, _TRUSTING)
+    registry.hear(data, 0.0, 0)
+    assert registry.size == sum(len(hub.claims) for hub in registry.hubs.values())
+    while registry.places.is_busy:
+        registry.places.tidy()
+        registry.places.take_changed()
+
+
+class _Came:
+    """The sender of a host here: whole frames, and nothing else, come to it."""
+
+    queued = 0
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        frames = b"".join(map(bytes, buffers))
+        assert list(framing.split(frames))[-1] == len(frames)
+
+    def close(self, because: str, /) -> None:
+        raise AssertionError(because)
+
+    def is_alive(self, seconds: float, /) -> bool:
+        return True
+
+
+def _untold() -> None:
+    """Nobody is told of hosts here."""
+
+
+@cache
+def _linked() -> Hosts:
+    """A hub where host-1 is, and another one where host-2 is."""
+    registry, domain = Registry("hub-1", 1, _TRUSTING), Domain({_KEY: RouteTable(_LINKED)})
+    owner: Any = SimpleNamespace(
+        settings=SimpleNamespace(name="hub"),
+        failed_plugins=set(),
+        taps=Taps(),
+        output=forward_frame.Output(),
+        pauses=Pauses(),
+    )
+    hosts = Hosts(registry, Claims("hub-1", "", 1, _TRUSTING.sign), domain, owner, _untold, _TRUSTING.grants)
+    domain.use_registry(hosts)
+    other = registry.hubs["hub-2"] = OtherHub("hub-2", live=True)
+    registry.places.add(other, (_KEY, "host-2"), 1, b"")
+    here = Attachment(domain.namespace(_KEY), "host-1", "192.0.2.7:1", mtu=1500)
+    here.sender = _Came()
+    domain.enter(here, 0.0)
+    return hosts
+
+
+_LINKED = [entry("10.0.0.1/32", "host-1"), entry("10.0.0.2/32", "host-2"), entry("fd00::/64", "host-1")]
+
+
+def link_frames(data: bytes) -> None:
+    """What comes by a link: envelopes with frames for a host here, and claims of another worker."""
+    receiver = _linked().receiver("hub-2")
+    buffer, at = bytearray(data + bytes(framing.SLACK)), 0
+    view = memoryview(buffer)
+    with suppress(ProtocolError):
+        for end in framing.split(data):
+            if data[at + 2 : at + 3] == bytes([worker_wire.MARK]):
+                worker_wire.decode(data[at + 2 : end])
+            else:
+                namespace = cluster_frames.namespace_of(buffer, at + 2, end)
+                receiver.take(namespace, buffer, view, at + cluster_frames.BEGIN, end)
+            at = end
+    receiver.send()
+    while receiver.has_rest:
+        with suppress(ProtocolError):
+            receiver.go_on()
+
+
 def in_time(target: Target, data: bytes, slack: float = 1.0) -> None:
     """Call a target; raise where the CPU time is more than it may be for so many bytes, twice.
 
@@ -684,7 +783,7 @@ TARGETS: dict[str, Target] = {
         *(websocket_server, websocket_client, websocket_frames, tls_records, grpc_answer, http_answer),
         *(tls_hello, forwarded_header, question, name_server, datagrams, http_body, api_request),
         *(route_source, rule_source, configuration, urls),
-        *(queued_frames, folded_lines, printed_text, getent_lines),
+        *(queued_frames, folded_lines, printed_text, getent_lines, cluster_news, link_frames),
     )
 }
 
@@ -704,11 +803,22 @@ def _datagrams(packet: bytes) -> list[bytes]:
     return [*key.seal(plains), b"\x54nobody" + bytes(30)]
 
 
+def _news() -> list[bytes]:
+    """What a hub publishes when a host has come and another one has gone, and one of these messages."""
+    claims = Claims("hub-1", "192.0.2.1:8444", 5, _TRUSTING.sign, "tunrouter")
+    claims.join((_KEY, "host-1"), 1, bytes(16))
+    claims.join((_KEY, "host-2"), 2, b"")
+    first = claims.next_batch(Clocks(0, 0))
+    claims.leave((_KEY, "host-2"))
+    return [first.published, claims.next_batch(Clocks(0, 0)).published, first.sets[0][1]]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Something proper for each target to start from."""
     from tests.support import packets as p
 
     tcp, udp = p.tcp("10.0.0.1", "10.0.0.2"), p.udp("10.0.0.1", "10.0.0.2")
+    back = [p.tcp("10.0.0.2", "10.0.0.1"), p.udp("10.0.0.2", "10.0.0.1", bytes(100)), udp]
     whole = [tcp, udp, p.icmp("10.0.0.1", "10.0.0.2", 3, udp[:28]), p.udp("fd00::1", "fd00::2")]
     supers = [p.superpacket(p.tcp("10.0.0.1", "10.0.0.2", bytes(500), partial=True), 100), p.headed(udp)]
     tcp6 = p.tcp("fd00::1", "fd00::2", bytes(64))
@@ -776,6 +886,11 @@ def seeds() -> dict[str, list[bytes]]:
         "queued_frames": [b"".join(bytes([n * 37 & 0xFF]) + p.frame(one) for n, one in enumerate(whole * 3 + supers))],
         "folded_lines": [bytes(n * 7 & 0xFF for n in range(400)), b"\1\2\3\0" * 50 + b"\1\2\3\xff" * 9],
         "printed_text": ["host-1 \x1b[31m \u202e\u200b\n e\u0301\u0301\u0301 \\x1b \udcff".encode("utf-8", "surrogateescape")],
+        "cluster_news": _news(),
+        "link_frames": [
+            b"".join(cluster_frames.head(_KEY, 7, len(one) + 2) + p.frame(one) for one in (*back, *supers)),
+            p.frame(worker_wire.encode(worker_wire.Claim(worker_wire.COME, _KEY, "host-1", 1))),
+        ],
         "getent_lines": [b"192.0.2.7       STREAM a.test\n192.0.2.7       DGRAM\nfe80::1%1     STREAM\n"],
         "grpc_answer": [b"\n\n10.0.0.0/8\x12\x06host-1", b"\x08\x01"],
         "http_answer": [b'{"dst":"10.0.0.0/8","gateway":"host-1"}'],
