@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
 
 from lib import cluster_wire
 from lib.cluster_places import Place
@@ -54,17 +53,6 @@ class Batch:
     """News."""
 
 
-class _Claim(NamedTuple):
-    """A host that others were told of."""
-
-    since: int
-    instance: bytes
-    message: bytes
-    """The JOIN in the list."""
-    epoch: int
-    """Of the list that it is in."""
-
-
 class Claims:
     """The list of this hub's hosts."""
 
@@ -76,8 +64,11 @@ class Claims:
         """How many sessions this hub has, for the same."""
         self.sequence = self.beat = 0
         self._sign = sign
-        self._joined: dict[Place, _Claim] = {}
-        """Those of an earlier epoch, which have to be told anew, are before all others."""
+        self._joined: dict[Place, tuple[int, bytes, bytes, int]] = {}
+        """Place -> (since, instance, the JOIN in the list, the epoch of that list).
+
+        Those of an earlier epoch, which have to be told anew, are before all others.
+        """
         self._listed = 0
         """How many of them are in the list of this epoch."""
         self._sum = 0
@@ -118,10 +109,10 @@ class Claims:
             claim = self._pending.pop(place)
             field_name = field_of(place)
             old = self._joined.pop(place, None)
-            is_listed = old is not None and old.epoch == self.epoch
+            is_listed = old is not None and old[3] == self.epoch
             if old is not None and is_listed:
                 self._listed -= 1
-                self._sum = cluster_wire.added(self._sum, old.message, -1)
+                self._sum = cluster_wire.added(self._sum, old[2], -1)
             if claim is None and not is_listed:
                 continue  # it was in the list of an earlier epoch
             if claim is None:
@@ -130,7 +121,7 @@ class Claims:
             else:
                 message = self._change(Kind.JOIN, place, *claim)
                 batch.sets.append((field_name, message))
-                self._joined[place] = _Claim(*claim, message, self.epoch)
+                self._joined[place] = *claim, message, self.epoch
                 self._listed += 1
                 self._sum = cluster_wire.added(self._sum, message)
             changes.append(message)
@@ -139,12 +130,11 @@ class Claims:
 
     def _recall(self) -> None:
         """Have some hosts of an earlier epoch told anew."""
-        for place, claim in (
-            [*islice(self._joined.items(), BATCH)] if self._listed < len(self._joined) else ()
-        ):
-            if claim.epoch == self.epoch:
+        some = [*islice(self._joined.items(), BATCH)] if self._listed < len(self._joined) else ()
+        for place, (since, instance, _, epoch) in some:
+            if epoch == self.epoch:
                 break
-            self._pending.setdefault(place, (claim.since, claim.instance))
+            self._pending.setdefault(place, (since, instance))
             del self._joined[place]
 
     def _vouching(self, batch: Batch, clocks: Clocks, digest: bytes) -> bytes:
@@ -171,16 +161,15 @@ class Claims:
 
     def whole(self) -> Iterator[tuple[bytes, bytes]]:
         """The fields of the whole list, without its header. No batch may be made meanwhile."""
-        for place, claim in reversed(self._joined.items()):
-            if claim.epoch != self.epoch:
+        for place, (_, _, message, epoch) in reversed(self._joined.items()):
+            if epoch != self.epoch:
                 break
-            yield field_of(place), claim.message
+            yield field_of(place), message
 
     def is_in_list(self, field_name: bytes, message: bytes) -> bool:
         """Whether an entry of the list is as it was written."""
         place = field_name[:16], field_name[16:].decode(errors="replace")
-        claim = self._joined.get(place)
-        return claim is not None and (claim.epoch, claim.message) == (self.epoch, message)
+        return self._joined.get(place, (0, b"", b"", -1))[2:] == (message, self.epoch)
 
     def _change(self, kind: Kind, place: Place, since: int = 0, instance: bytes = b"") -> bytes:
         self.sequence += 1

@@ -61,8 +61,9 @@ class Places:
         self.hubs: dict[str, OtherHub] = {}
         self.size = 0
         """How many hosts are known, each counted once for each hub that has it."""
-        self._names: dict[Place, set[str]] = {}
-        """Place -> the names of hubs that have it, and of some that have it no more."""
+        self._names: dict[Place, tuple[str, ...]] = {}
+        """Place -> the names of hubs that have it, and of some that have it no more. Python's collector
+        does not look at tuples of nothing but texts; it would look at each of 200,000 sets."""
         self._changed: dict[Place, None] = {}
         self._noted: dict[str, list[Place]] = {}
         """Hub -> hosts of its list of which something has changed too: many at once."""
@@ -82,7 +83,7 @@ class Places:
             if self.size >= MAX_CLAIMS:
                 return False
             self.size += 1
-        self._names.setdefault(place, set()).add(hub.name)
+        self._name(hub, place)
         hub.claims[place] = since
         hub.instances.pop(place, None)
         if instance:
@@ -102,7 +103,7 @@ class Places:
         if self.size - len(hub.claims) + len(hub.arriving) >= MAX_CLAIMS:
             return False
         hub.arriving[place] = since
-        self._names.setdefault(place, set()).add(hub.name)
+        self._name(hub, place)
         return True
 
     def arrived(self, hub: OtherHub, instances: dict[Place, bytes], different: list[Place]) -> None:
@@ -172,8 +173,14 @@ class Places:
         hub = self.hubs.get(name)
         if hub is not None and (place in hub.claims or place in hub.arriving):
             return
-        names = self._names.get(place, set())
-        names.discard(name)
-        if not names:
+        names = tuple(other for other in self._names.get(place, ()) if other != name)
+        if names:
+            self._names[place] = names
+        else:
             self._names.pop(place, None)
         self._changed[place] = None
+
+    def _name(self, hub: OtherHub, place: Place) -> None:
+        names = self._names.get(place, ())
+        if hub.name not in names:
+            self._names[place] = (*names, hub.name)

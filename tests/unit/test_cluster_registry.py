@@ -6,6 +6,7 @@ clock of its own and seeds that are told in a failure.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator
 
@@ -621,6 +622,21 @@ def test_no_step_takes_a_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
     work.step(lambda: registry.hear(framing.encode(pair.teller.bye(NOW)), pair.now, CLOCK))
     assert (pair.at(1), registry.size) == ([], 0)
     assert deal() == every
+
+
+def test_hosts_are_nothing_for_the_collector() -> None:
+    """200,000 of them would stop the process for 20 ms at each of its full passes."""
+    pair = Pair()
+    pair.tell()
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(2000):
+        pair.teller.join(place(number), 5, b"i" * 16)
+    pair.tell()
+    clear(pair.hearer)
+    gc.collect()
+    assert (len(pair.teller), pair.hearer.size) == (2000, 2000)
+    assert len(gc.get_objects()) - before < 200
 
 
 def test_a_host_that_leaves_while_an_epoch_begins_is_told_of_to_nobody() -> None:
