@@ -36,6 +36,7 @@ from lib import (
     doctor_look_host,
     doctor_look_tunnel,
     doctor_look_way,
+    doctor_process,
     doctor_processes,
     doctor_redact,
     service_environment,
@@ -206,6 +207,7 @@ _LOOKS: Mapping[str, Callable[[_Patient], Any]] = {
     "networks": lambda one: doctor_look_host.networks(one.clients_here, one.here),
     "others": lambda one: doctor_processes.others(one.settings, one.running),
     "sessions": lambda one: doctor_look_tunnel.sessions(one.rows),
+    "ailing": lambda one: doctor_process.ailing(one.running.status) if one.running else None,
     "datagrams": lambda one: doctor_look_tunnel.datagrams(one.rows),
     "listening": lambda one: doctor_look_host.listening(one.settings.hubs if one.running else ()),
 }

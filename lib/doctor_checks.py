@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lib import doctor_host, doctor_tunnel, doctor_way
+from lib import doctor_host, doctor_process, doctor_tunnel, doctor_way
 from lib.doctor_facts import Facts, Unknown
 from lib.doctor_finding import Finding
 
@@ -36,6 +36,7 @@ CHECKS = (
     Check("configuration", "said", doctor_host.said, _always),
     Check("killswitch", "locked", doctor_host.locked),
     Check("GOST", "said", doctor_host.gost, _always, is_note=True),
+    Check("running process", "ailing", doctor_process.findings, _always),
     Check("session", "sessions", doctor_tunnel.sessions),
     Check("hub's settings", "sessions", doctor_tunnel.refused, is_note=True),
     Check("names", "names", doctor_way.names),

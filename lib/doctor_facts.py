@@ -234,6 +234,15 @@ class Session(NamedTuple):
     """What the hub tells and the client does not set, with the reason."""
 
 
+class Ailing(NamedTuple):
+    """Something of which the running process says that it does not work."""
+
+    kind: str
+    """What kind of thing (doctor_process)."""
+    what: str
+    """Which one, since when and why, in words."""
+
+
 class Datagrams(NamedTuple):
     """The datagram channel of a client's session, as the running process sees it."""
 
@@ -291,6 +300,7 @@ class Facts:
     networks: Networks | Unknown | None = None
     others: tuple[Other, ...] | Unknown | None = None
     sessions: tuple[Session, ...] | Unknown | None = None
+    ailing: tuple[Ailing, ...] | Unknown | None = None
     datagrams: tuple[Datagrams, ...] | Unknown | None = None
     listening: tuple[Listening, ...] | Unknown | None = None
     locked: Locked | Unknown | None = None

@@ -33,6 +33,7 @@ from tests.support.program import (
     start_client,
     start_gost,
     start_hub,
+    wait_for,
 )
 from tests.support.tls import Authority
 
@@ -243,6 +244,27 @@ def test_without_a_file_it_is_about_the_process_that_runs(
     monkeypatch.delenv("HUB_PASSWORD")
     status, said = run("doctor", "--control", f"{tmp_path}/hub", namespace=topology.hub)
     assert (status, "hub service-0" in said) == (0, True), said
+
+
+def test_what_the_running_hub_fails_to_do_is_found(topology: Topology, tmp_path: Path, write: Write) -> None:
+    """A list of logins that is gone, and rows of it that cannot be used; then all is well again."""
+    rows, control = write("logins.txt", "user secret\nalone\n"), f"{tmp_path}/hub"
+    text = example("server.yml").replace("type: router\n", "type: router\n      auther: a\n", 1)
+    auther = f"authers: [{{name: a, reload: 100ms, file: {{path: {rows}}}}}]\n"
+    text = auther + text.replace("type: tcp", "type: tls", 1)
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text), "--control", control)
+
+    def doctor() -> str:
+        return run("doctor", "--control", control, namespace=topology.hub)[1]
+
+    assert f"running process: 1 row of {rows} for auther a cannot be used" in " ".join(doctor().split())
+    os.unlink(rows)
+    hub.wait_line("No such file")
+    said = " ".join(doctor().split())
+    assert f"running process: auther a cannot be read from {rows} for" in said
+    assert "No such file" in said
+    write("logins.txt", "user secret\n")
+    wait_for(lambda: "nothing is wrong" in doctor())
 
 
 def test_a_bundle_has_the_report_and_no_secret(tmp_path: Path, write: Write, topology: Topology) -> None:

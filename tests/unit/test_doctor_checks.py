@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from lib import doctor_checks
+from lib import doctor_checks, doctor_process
 from lib.addresses import packed_prefix
 from lib.doctor_checks import CHECKS
 from lib.doctor_facts import (
+    Ailing,
     Certificate,
     Claim,
     Clock,
@@ -74,6 +75,7 @@ WELL = Facts(
     others=(),
     sessions=(Session("service-0", "host-2", "203.0.113.1:8443", "", ()),),
     listening=(Listening("service-0", ":8443", "", ""),),
+    ailing=(),
     said=(),
 )
 
@@ -101,6 +103,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("configuration", "said", (Said("a.yml:3:1: that is odd", "write this", False),), "that is odd", "write this"),
     ("killswitch", "locked", Locked("it lets out tun0, and no hub"), "that no process holds: it lets out tun0", "tunrouter unlock"),
     ("GOST", "said", (Said("a.yml:3:1: GOST takes the first match", "", True),), "first match", "tunrouter lint"),
+    ("running process", "ailing", (Ailing("source", "router r cannot be read from r.txt for 3 s: gone"),), "from r.txt for 3 s: gone", "tunrouter status"),
     ("session", "sessions", (Session("s", "host-2", "", "10.0.0.1:8443: refused", ()),), "no session: 10.0.0.1:8443: refused", ""),
     ("session", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", ("reverse-path …",)),), "reverse-path", "tunrouter drops"),
     ("hub's settings", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", (), ("route 0.0.0.0/0: a default route",)),), "not set of what the hub tells: route 0.0.0.0/0", "acceptRoutes"),
@@ -202,3 +205,47 @@ def test_what_cannot_be_looked_at_is_said_and_no_finding() -> None:
     assert report.healthy
     assert report.unknown == (("firewall", "only root may read it"),)
     assert "TUN device" not in report.passed
+
+
+SOURCE = {"kind": "file", "name": "r.txt", "read_s": 9.0, "error": "", "failing_s": None, "bad_rows": 0}
+PLUGIN = {"url": "http://10.0.0.9", "answered_s": 1.0, "error": ""}
+TABLE = {"kind": "router", "name": "r", "rows": 1, "plugin": PLUGIN, "sources": [SOURCE]}
+LINKED = {"name": "hub-2", "address": "10.0.0.2:8444", "live": True, "error": ""}
+CLUSTER = {
+    "registry": "redis r:6379",
+    "error": "",
+    "hubs": [LINKED, LINKED | {"live": False, "error": "refused"}],
+}
+STATUS = {
+    "tables": [TABLE, TABLE | {"plugin": None}],
+    "notify": [{"name": "n", "error": ""}],
+    "clusters": [CLUSTER],
+    "hubs": [{"service": "s", "warnings": []}],
+    "log": [{"output": "/var/log/t", "error": ""}],
+    "tasks": [{"task": "router r", "failures": 3, "error": "it failed once", "failing_s": None}],
+}
+TROUBLE: list[tuple[str, Any, str]] = [
+    ("tables", [TABLE | {"sources": [SOURCE | {"error": "gone", "failing_s": 40.0}]}], "router r cannot be read from r.txt for 40 s: gone"),
+    ("tables", [TABLE | {"sources": [SOURCE | {"error": "gone"}]}], "router r cannot be read from r.txt: gone"),
+    ("tables", [TABLE | {"sources": [SOURCE | {"bad_rows": 2}]}], "2 rows of r.txt for router r cannot be used"),
+    ("tables", [TABLE | {"plugin": PLUGIN | {"error": "refused"}}], "router r: its plugin http://10.0.0.9 fails: refused"),
+    ("notify", [{"name": "n", "error": "exit status 1"}], "notify n: exit status 1"),
+    ("clusters", [CLUSTER | {"error": "no reply"}], "the registry of the cluster (redis r:6379) does not answer: no reply"),
+    ("clusters", [CLUSTER | {"hubs": [LINKED | {"error": "refused"}]}], "no link to the hub hub-2 (10.0.0.2:8444): refused"),
+    ("hubs", [{"service": "s", "warnings": ["two hosts are host-1"]}], "service s: two hosts are host-1"),
+    ("log", [{"output": "/var/log/t", "error": "No space left"}], "the log cannot be written to /var/log/t: No space left"),
+    ("tasks", [{"task": "router r", "failures": 3, "error": "odd", "failing_s": 4.0}], "router r fails for 4 s: odd"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "rows", "what"), TROUBLE, ids=[one[2] for one in TROUBLE])
+def test_what_the_running_process_tells_of_is_found(field: str, rows: Any, what: str) -> None:
+    assert not doctor_process.ailing(STATUS)
+    found = doctor_process.ailing(STATUS | {field: rows})
+    assert [one.what for one in found] == [what]
+    assert list(doctor_process.findings(found))
+
+
+def test_what_many_rows_tell_of_is_found_once() -> None:
+    ill = TABLE | {"sources": [SOURCE | {"error": "gone"}]}
+    assert len(doctor_process.ailing(STATUS | {"tables": [ill, ill]})) == 1

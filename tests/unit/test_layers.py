@@ -229,6 +229,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "doctor_firewall",
             "doctor_firewall_rules",
             "doctor_host",
+            "doctor_process",
             "doctor_way",
             "doctor_tunnel",
             "doctor_checks",
