@@ -88,8 +88,10 @@ class HostsFile:
     def _write(self) -> None:
         """Write the names that are known now. Raises OSError."""
         names = tuple(self._names())
-        client_names_files.change(self._path, lambda text: dns_hosts_file.put(text, self._number, names))
-        self._written, self._seen = names, client_names_files.state(self._path)
+        self._seen = client_names_files.change(
+            self._path, lambda text: dns_hosts_file.put(text, self._number, names)
+        )
+        self._written = names
 
     def _without(self, text: str | None) -> str | None:
         return client_names_files.without(text, [self._number], dns_hosts_file.remove)

@@ -36,6 +36,8 @@ TURN_SECONDS = 2.0
 PROCESSES = 250
 """Processes of one network namespace that can have a part of such a file."""
 OF_OTHERS = "is the file of the whole machine, and this is a network namespace: make one for it in /etc/netns"
+UNLIKE_ANY = (0,)
+"""The state of no file."""
 _TURN = "\0tunrouter/names/turn"
 _IN_PLACE = frozenset({errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM})
 """Errors of a rename that say nothing about the file itself."""
@@ -58,10 +60,14 @@ def read(path: str) -> str | None:
     return data.decode("utf-8", "surrogateescape")
 
 
-def change(path: str, edit: Edit) -> None:
-    """Change a file to what `edit` makes of it. Raises OSError."""
+def change(path: str, edit: Edit) -> tuple[int, ...]:
+    """Change a file to what `edit` makes of it; returns its state then. Raises OSError.
+
+    Where somebody else has written the file since, it is one that no file has: who asked only afterwards
+    would take that for our own change.
+    """
     with _turn():
-        aside(path, _change, path, edit)
+        return aside(path, _change_and_look, path, edit)
 
 
 def without(text: str | None, marks: Iterable[Mark], remove: Callable[[str, Mark], str | None]) -> str | None:
@@ -141,24 +147,31 @@ def _turn() -> Iterator[None]:
             held.close()
 
 
-def _change(path: str, edit: Edit) -> None:
+def _change_and_look(path: str, edit: Edit) -> tuple[int, ...]:
+    after = _change(path, edit)
+    found = state(path)
+    return found if read(path) == after else UNLIKE_ANY
+
+
+def _change(path: str, edit: Edit) -> str | None:
+    """Change a file; returns what it is now."""
     real = os.path.realpath(path)
     _sweep(real)
     before = read(real)
     after = edit(before)
     if after == before:
-        return
+        return after
     if after is None:
         try:
             os.unlink(real)
-            return
+            return after
         except OSError as error:
             if error.errno not in _IN_PLACE:
                 raise
     data = (after or "").encode("utf-8", "surrogateescape")
     if before is None:
         write_whole(real, data, 0o644)
-        return
+        return after
     found, label = os.stat(real), _label(real)
     try:
         write_whole(real, data, found.st_mode & 0o7777, found.st_uid, found.st_gid)
@@ -169,6 +182,7 @@ def _change(path: str, edit: Edit) -> None:
     if label:
         with suppress(OSError):
             os.setxattr(real, _LABEL, label)
+    return after or ""
 
 
 def _label(path: str) -> bytes:

@@ -153,11 +153,10 @@ class Stub:
             )
             return text if is_set and text is not None else wanted
 
-        client_names_files.change(self._path, edit)
-        self._read()
+        self._read(client_names_files.change(self._path, edit))
 
-    def _read(self) -> None:
-        self._seen = client_names_files.state(self._path)
+    def _read(self, seen: tuple[int, ...]) -> None:
+        self._seen = seen
         self._rest = dns_resolv_conf.servers(client_names_files.read(self._path), self.address)
         self._slow.clear()
 
@@ -171,7 +170,7 @@ class Stub:
                 self._write()
             except OSError as error:
                 with suppress(OSError):
-                    self._read()
+                    self._read(client_names_files.state(self._path))
                 client_names_files.say_lost(self._path, client_names_files.words(error, self._path))
 
     # --- questions

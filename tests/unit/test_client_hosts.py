@@ -97,6 +97,25 @@ def test_what_others_take_out_is_put_back(hosts: HostsFile, file: Path) -> None:
     assert file.read_text() == "127.0.0.1 other\n"
 
 
+def test_what_others_write_right_after_us_is_no_work_of_ours(
+    hosts: HostsFile, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, where it came before we had looked what our file is like: nobody put our names back."""
+    wait_for(file, "host-2")
+    state = client_names_files.state
+    written: list[int] = []
+
+    def late(path: str) -> tuple[int, ...]:
+        if not written and "host-2" in file.read_text():
+            written.append(file.write_text("127.0.0.1 other\n"))
+        return state(path)
+
+    hosts._written = None
+    monkeypatch.setattr(client_names_files, "state", late)
+    wait_for(file, "other")
+    wait_for(file, "host-2")
+
+
 def test_a_hub_that_lists_nothing_is_told_of_once(hub: Hub, said: list[str], file: Path) -> None:
     hub.zone = Zone(NamesSettings("other.example"), [], ())
     hosts = HostsFile(str(file))
