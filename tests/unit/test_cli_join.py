@@ -260,6 +260,7 @@ def test_now_enables_the_unit_of_systemd_and_waits_for_its_session(
         return dict(reply)
 
     monkeypatch.setattr(ctl_client, "ask", ask)
+    monkeypatch.setattr(cli_join, "CONNECT_SECONDS", 600.0)
     assert join(tmp_path, now=True) == 0
     assert not replies
     assert join(tmp_path, now=True) == 1, "its own status says whether it runs"
