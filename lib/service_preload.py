@@ -125,7 +125,8 @@ def _told(settings: Settings) -> Iterator[PluginSettings]:
 def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[str]:
     """What a process with these settings has of NEEDED. Calls `step` after each little piece of work."""
     found = {"any process"}
-    for owner in _owners(settings):
+    owners = {id(owner): owner for owner in _owners(settings)}  # thousands of hubs may have one table
+    for owner in owners.values():
         found |= {need for source in owner.more.sources for need in _of_source(source)}
         if owner.plugin:
             found.add("a plugin over gRPC" if owner.plugin.url.startswith("grpc") else "HTTP")

@@ -255,7 +255,7 @@ def _apply_hub(parts: Parts, settings: HubSettings, new: Settings) -> tuple[str,
     if named in ([], ["default_table"]):
         hub.use(settings)  # thousands of hubs may have one table
         return "~", []
-    changed = differences(hub.settings, settings)
+    changed = differences(hub.settings, settings, named)
     if named is None:
         return "~", [*changed, *hub.apply(settings, domain)]
     hub.use(settings)

@@ -27,10 +27,12 @@ _HIDDEN = ("password", "nodes", "limits", "hooks", "enrol", "hops", "observe", "
 """Fields with secrets, and those that are always longer."""
 
 
-def differences(old: HubSettings | ClientSettings, new: HubSettings | ClientSettings) -> list[str]:
-    """A text for each field that differs: `read timeout 0.0 -> 5.0`."""
+def differences(
+    old: HubSettings | ClientSettings, new: HubSettings | ClientSettings, names: list[str] | None = None
+) -> list[str]:
+    """A text for each field that differs: `read timeout 0.0 -> 5.0`. `names`: the fields, if known."""
     texts = []
-    for name in others(old, new):
+    for name in others(old, new) if names is None else names:
         if _is_loaded(name, old, new) or _is_chosen(name, old, new):
             continue
         before, after = (_shown(name, getattr(settings, name)) for settings in (old, new))
