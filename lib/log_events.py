@@ -286,7 +286,7 @@ class Entry(Enum):
     LINK_REFUSED = "link-refused", "warning", "peer reason", "who dials for a link is no hub of this cluster"
     WORKERS = "workers", "info", "workers", "so many processes have the sessions of the hubs from now on"
     WORKER_ENDED = "worker-ended", "error", "worker reason", "a worker has ended; another one takes its place"
-    WORKER_FAILED = "worker-failed", "error", "worker reason", "no worker can be made: the process ends"
+    WORKER_FAILED = "worker-failed", "error", "reason", "no worker can be made: the process ends"
     FILES_NOT_WATCHED = (
         *("files-not-watched", "warning", "reason"),
         "changes of files are only seen on SIGHUP and by `reload`",

@@ -1,6 +1,7 @@
 """The workers of a process, as the main process sees them: begun, linked, watched, replaced where one dies.
 
-Knows: which workers there are, what each has been given, that one which does not answer is killed.
+Knows: which workers there are, what each has been given, that one which does not answer is killed, and that
+nothing goes on once none can be made any more.
 Refuses to know: how connections come (worker_front), what a worker does with them (worker_process).
 """
 
@@ -18,12 +19,13 @@ from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
 from lib import worker_channel
+from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_supervisor import Task
 from lib.worker_channel import Channel
-from lib.worker_forker import Forker
+from lib.worker_forker import ENDED, Forker
 
 PING_SECONDS = 1.0
 SILENT_SECONDS = 15.0
@@ -79,6 +81,8 @@ class Crew:
         """How often a worker has ended that nobody had told to."""
         self.failed = ""
         """Why no worker can be made any more; empty while one can."""
+        self.gave_up = Event()
+        """Set with `failed`: the process is to end, and to be started again by whoever started it."""
         self.changed = Event()
         """Set whenever a worker is ready, or has ended."""
         self._numbers = 0
@@ -94,6 +98,7 @@ class Crew:
         for number in range(1, self.count + 1):
             self._make(number)
         self._watching.start()
+        self._greenlets.spawn(self._watch_forker)
 
     def wait_ready(self, seconds: float) -> bool:
         """Wait until all workers take connections; False where `seconds` were not enough."""
@@ -192,10 +197,8 @@ class Crew:
         """Make a worker, and read what it says. Where that fails, nothing can be made any more."""
         try:
             channel, pid = self._forker.fork(number)
-        except OSError as error:
-            self.failed = f"{error.strerror or error}"
-            self.changed.set()
-            say(Entry.WORKER_FAILED, "worker %d: %s", number, self.failed, worker=number, reason=self.failed)
+        except (HostError, OSError) as error:
+            self._fail(f"worker {number}: {getattr(error, 'strerror', None) or error}")
             return
         now = time.monotonic()
         try:
@@ -224,7 +227,8 @@ class Crew:
                     worker.sessions, worker.fault = message["sessions"], message["fault"]
                 elif kind == "failed":
                     why = message["error"]
-                    self.failed = "" if self._has_begun else why
+                    if not self._has_begun:
+                        self._fail(why)
                 elif (waiting := worker.replies.pop(kind, None)) is not None:
                     waiting.set(message)
         except OSError as error:
@@ -272,8 +276,22 @@ class Crew:
             gevent.sleep(pause)
         else:
             self._pauses.pop(worker.number, None)
-        if not self._ending:
+        if not self._ending and not self.failed:
             self._make(worker.number)
+
+    def _watch_forker(self) -> None:
+        """Without it the next worker that dies would not be replaced: better to end at once than then."""
+        self._forker.wait_end()
+        self._fail(f"{ENDED}: no worker could be replaced any more")
+
+    def _fail(self, why: str) -> None:
+        if self.failed or self._ending:
+            return
+        self.failed = why
+        self.gave_up.set()
+        self.changed.set()
+        if self._has_begun:  # at the start its one line of error says it
+            say(Entry.WORKER_FAILED, "%s", why, reason=why)
 
     def _watch(self) -> None:
         while True:

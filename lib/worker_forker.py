@@ -5,7 +5,8 @@
     main process --- "settings" --> forker     after a reload: for workers that come later
 
 Knows: what workers have in common and do not change (tables, keys), and that a fork copies one thread only.
-Refuses to know: what a worker does (worker_process), when one is wanted (worker_crew).
+Refuses to know: what a worker does (worker_process), when one is wanted, and what follows if this one ends
+(worker_crew).
 
 Nothing runs here that could be half done when a worker is made: no event loop, no thread, no lock. Tables,
 certificates and code are in memory once, for the kernel copies only what is written to. The collector looks
@@ -19,7 +20,7 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -49,6 +50,7 @@ Acceptors = dict[str, tuple[TransportSettings, Acceptor]]
 """Name of a service -> its transport, and what opens its connections."""
 Run = Callable[[int, Channel, Settings, Tables, Acceptors], int]
 """A worker's life (worker_process.run): its number, its channel, and what it shares; returns a status."""
+ENDED = "the process that workers are forked from has ended"
 
 _fork = monkey.get_original("os", "fork")
 _Socket = monkey.get_original("socket", "socket")
@@ -74,33 +76,54 @@ class Forker:
         """Wait until it has loaded everything. Raises HostError with its own words where it could not."""
         found = self.channel.receive()
         if found is None:
-            raise HostError("the process that workers are forked from has ended")
+            raise HostError(ENDED)
         if error := found[0].get("error"):
             raise HostError(str(error))
 
     def fork(self, number: int) -> tuple[Channel, int]:
-        """A new worker of this number: our end of its channel, and its pid. Raises OSError."""
+        """A new worker of this number: our end of its channel, and its pid. Raises HostError, OSError."""
         ours, theirs = worker_channel.pair(gevent.socket.socket)
         try:
-            with self._one:
-                self.channel.send({"do": "fork", "number": number}, theirs.fileno())
-                found = self.channel.receive()
+            found = self._ask({"do": "fork", "number": number}, theirs.fileno())
+            if "pid" not in found:
+                raise HostError(str(found["error"]))
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
-        if found is None or "pid" not in found[0]:
-            ours.close()
-            raise OSError(10, str(found[0]["error"]) if found else "the process that forks has ended")
-        return Channel(ours), int(found[0]["pid"])
+        return Channel(ours), int(found["pid"])
 
     def use(self, settings: bytes) -> None:
-        """Use these settings, packed, for workers that come from now on. Raises OSError."""
+        """Use these settings, packed, for workers that come from now on. Raises HostError, OSError."""
         file = worker_channel.held(settings)
         try:
-            with self._one:
-                self.channel.send({"do": "settings"}, file)
-                self.channel.receive()
+            self._ask({"do": "settings"}, file)
         finally:
             worker_channel.shut(file)
+
+    def _ask(self, message: Mapping[str, object], descriptor: int) -> dict[str, Any]:
+        """Its reply. Raises HostError where it has ended, OSError where this process has no room."""
+        try:
+            with self._one:
+                self.channel.send(message, descriptor)
+                found = self.channel.receive()
+        except ConnectionError:
+            found = None
+        if found is None:
+            raise HostError(ENDED)
+        return found[0]
+
+    def wait_end(self) -> None:
+        """Wait until it has ended, by whatever."""
+        try:
+            process = os.pidfd_open(self.pid)  # not the channel: what is read from it are replies
+        except ProcessLookupError:
+            return
+        try:
+            gevent.socket.wait_read(process)
+        finally:
+            worker_channel.shut(process)
 
     def close(self) -> None:
         """End it; its workers go on."""

@@ -85,7 +85,7 @@ class WorkerService:
         gevent.signal_handler(signal.SIGHUP, self._reload_wanted.set)
 
     def run(self) -> None:
-        """Serve until a signal asks to end. Raises HostError where no worker can be made."""
+        """Serve until a signal asks to end. Raises HostError where no worker can be made any more."""
         with ExitStack() as ends:
             ends.callback(self._stop)
             self._serve()
@@ -125,7 +125,7 @@ class WorkerService:
         try:
             gc.freeze()
             self._ready()
-            self._ended.wait()
+            gevent.wait([self._ended, self._crew.gave_up], count=1)
         finally:
             for task in tasks:
                 task.kill()
@@ -181,8 +181,6 @@ class WorkerService:
         silent = False
         while True:
             gevent.sleep(min(due, STATUS_SECONDS))
-            if self._crew.failed:
-                self._ended.set()
             fault = self._fault()
             dead = bool(fault) and not any(True for _ in self._crew.ready())
             if dead and not silent:
@@ -225,13 +223,13 @@ class WorkerService:
             packed = worker_settings.pack(new, step)
             asked = self._crew.ask_all({"do": "check", "workers": self._count}, "checked", packed)
             refuse(asked)
+            self._forker.use(packed)  # first: a worker that is made meanwhile has the new ones
         except (ConfigError, HostError, OSError) as error:
             for problem in error.problems if isinstance(error, ConfigError) else (error,):
                 say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
             reason = "nothing was changed: the last good configuration stays in use"
             say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
             return
-        self._forker.use(packed)  # first: a worker that is made meanwhile has the new ones
         old, self._settings = self._settings, new
         self._crew.ask_all({"do": "use"}, "used")
         for hub in new.hubs:
@@ -250,10 +248,15 @@ class WorkerService:
     # --- the end
 
     def _drain(self) -> None:
-        """Let clients of the hubs move to other hubs, until a second signal."""
+        """Let clients of the hubs move to other hubs, until a second signal.
+
+        Not where no worker can be made any more: the sooner all is started again, the less is lost.
+        """
         self._notifier.tell("STOPPING=1", "STATUS=ending")
         for front in self._fronts.values():
             front.close()
+        if self._crew.failed:
+            return
         longest = max((hub.drain_timeout for hub in self._settings.hubs), default=0.0) + END_SECONDS
         draining, again = gevent.spawn(self._crew.drain, longest), gevent.spawn(self._wait_again)
         gevent.wait([draining, again], count=1)

@@ -93,6 +93,11 @@ class Hub:
         )
         return found
 
+    def forker(self) -> int:
+        """The process that workers are forked from: the parent of any."""
+        status = Path(f"/proc/{self.worker(1)['pid']}/status").read_text()
+        return int(re.findall(r"^PPid:\s+(\d+)", status, re.MULTILINE)[0])
+
     def kill(self, number: int) -> None:
         """Kill a worker, and wait until another one is in its place."""
         pid = self.worker(number)["pid"]
@@ -245,6 +250,28 @@ def test_the_end_of_the_main_process_is_the_end_of_all(hub: Hub, number: int) ->
         os.kill(program_pid(hub.process), number)
     wait_for(lambda: not hub.topology.hub.pids())
     assert time.monotonic() - began < 9, "drainTimeout is 5 s"
+
+
+def test_the_end_of_the_forking_process_is_the_end_of_all(hub: Hub) -> None:
+    topology = hub.topology
+    hub.start()
+    first, second = hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    os.kill(hub.forker(), signal.SIGKILL)
+    began = time.monotonic()
+    assert hub.process.wait() == 1, "a service manager starts it again"
+    took = time.monotonic() - began
+    wait_for(lambda: not topology.hub.pids())
+    said = hub.process.text()
+    (error,) = re.findall(r"^error: .*", said, re.MULTILINE)
+    assert "the process that workers are forked from has ended: no worker could be replaced" in error
+    assert "takes its place" not in said
+    assert took < 5, "nothing is drained"
+    lines = first.line_count(), second.line_count()
+    hub.start()
+    for process, after in zip((first, second), lines, strict=True):
+        process.wait_line("connected to", after=after)
+    reach(topology.host_1, OVERLAY_2)
 
 
 def test_a_limit_by_address_holds_for_all_workers(hub: Hub) -> None:
