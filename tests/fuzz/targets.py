@@ -58,7 +58,7 @@ from lib import (
 from lib import packet as ip
 from lib.acl import Acl
 from lib.acl_connections import MAX_CONNECTIONS, MAX_DATAGRAMS
-from lib.addresses import host_port
+from lib.addresses import host_of
 from lib.api_request import Refused, Request
 from lib.api_sessions import token_of
 from lib.auth_admission import basic
@@ -540,7 +540,7 @@ def forwarded_header(data: bytes) -> None:
     found = hub_proxies.client_of(data[1:].decode("latin-1").split("\n"), header, _PROXIES)
     assert bool(found.peer) != bool(found.wrong)
     if found.peer:
-        host, port = host_port(found.peer)
+        host, port = host_of(found.peer), int(found.peer.rpartition(":")[2])  # of a link-local one no device
         assert str(ip_address(host)) == host
         assert 0 <= port <= 65535
 
