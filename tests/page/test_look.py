@@ -17,6 +17,10 @@ SERIOUS = """axe.run(document, {resultTypes: ['violations']}).then((found) => fo
   .filter((one) => one.impact === 'serious' || one.impact === 'critical')
   .map((one) => one.id + ': ' + one.nodes.slice(0, 3).map((node) => node.target + ' ' + node.failureSummary).join(' | ')))"""
 
+IN_THE_MIDDLE = """(({left, right, top, bottom}) =>
+  [Math.abs(left - (innerWidth - right)) < 2, top > 40 && bottom < innerHeight - 40]
+)(document.querySelector('.login').getBoundingClientRect())"""
+
 
 def _explained(tab: Tab) -> None:
     tab.type("[name=from]", "hall-0006")
@@ -86,6 +90,7 @@ def test_the_login_fits_every_screen_and_reader(
             tab.theme(dark)
             tab.picture(PICTURES / f"login-{width}-{'dark' if dark else 'light'}.png")
             assert tab.run(SERIOUS) == []
+        assert tab.run(IN_THE_MIDDLE) == [True, True], f"the form is not in the middle of {width}"
 
 
 def test_the_page_has_landmarks_and_one_heading(many: tuple[FakeHub, str], opens: Opens) -> None:

@@ -171,6 +171,8 @@ class Tab:
         """Prefer dark or light."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.ask("Emulation.setEmulatedMedia", features=features)
+        # a colour that is on its way to another one has too little contrast, and none of these colours is the page's
+        self.run("Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => true)")
 
     def run(self, script: str, seconds: float = 30.0) -> Any:
         """The value of an expression; a promise is awaited. Raises AssertionError where it throws."""
