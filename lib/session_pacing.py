@@ -23,6 +23,7 @@ longer. Each such try costs some tenths of a second at half the rate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -149,17 +150,21 @@ class Pacing:
         self._restarted_at = now
         return True
 
-    def begins(self, now: float, trip: Trip, wire: float) -> bool:
+    def begins(self, now: float, wire: float, look: Callable[[], Trip]) -> bool:
         """Whether bbr should begin anew as a queue begins; asking means that it does.
 
-        `wire`: bytes a second that a connection beside this one has measured of the same wire, or 0.
+        `wire`: bytes a second that a connection beside this one has measured of the same wire, or 0. `look`
+        asks the kernel, only where something is known of the wire: queues may begin thousands of times a
+        second.
 
         A connection that mostly has little to send loses its measure as well (LOST), which shows only once
         it has much. To wait for LOST_SECONDS would be too late: flows inside that begin together take the
         slow start of ours for a full wire, and go on slowly for seconds.
         """
         known = max(self.best, wire)
-        if trip.paced >= LOST * min(known, self.bound or known) or now - self._restarted_at < CALM_SECONDS:
+        if not known or now - self._restarted_at < CALM_SECONDS:
+            return False
+        if look().paced >= LOST * min(known, self.bound or known):
             return False
         self.best, self._lost_since = 0.0, float("inf")
         self._restarted_at = now

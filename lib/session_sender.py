@@ -227,7 +227,7 @@ class SessionSender:
         now = time.monotonic()
         self._look_back(now)
         wire = self.beside.pacing.best if self.beside is not None else 0.0
-        if not self._is_fast and self.pacing.begins(now, self.stream.trip(), wire):
+        if not self._is_fast and self.pacing.begins(now, wire, self.stream.trip):
             self.stream.restart_bbr()
         self._since, self.budget.stuck[self] = 0.0, None
         self._writer = gevent.spawn(self._write)

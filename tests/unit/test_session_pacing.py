@@ -271,15 +271,22 @@ def test_bbr_begins_anew_with_a_queue_where_others_know_more(
     """Once in CALM_SECONDS: a wire that has really become slower is not flooded again and again."""
     pacing = Pacing(best=own)
     trip = Trip(TRIP, TRIP, 0, 0, 9, paced)
-    assert pacing.begins(100.0, trip, beside) is begins
-    assert not pacing.begins(100.5, trip, beside)
-    assert pacing.begins(100.0 + CALM_SECONDS, trip, beside) is (begins and beside > 0), (
+    assert pacing.begins(100.0, beside, lambda: trip) is begins
+    assert not pacing.begins(100.5, beside, lambda: trip)
+    assert pacing.begins(100.0 + CALM_SECONDS, beside, lambda: trip) is (begins and beside > 0), (
         "its own is measured anew"
     )
 
 
 def test_our_own_bound_is_no_lost_measure_as_a_queue_begins() -> None:
-    assert not Pacing(bound=1e6, best=20e6).begins(100.0, Trip(TRIP, TRIP, 0, 0, 9, 1e6), 20e6)
+    trip = Trip(TRIP, TRIP, 0, 0, 9, 1e6)
+    assert not Pacing(bound=1e6, best=20e6).begins(100.0, 20e6, lambda: trip)
+
+
+def test_the_kernel_is_not_asked_where_nothing_is_known_of_the_wire() -> None:
+    asked: list[Trip] = []
+    assert not Pacing().begins(100.0, 0.0, lambda: asked.append(UNKNOWN_TRIP) or UNKNOWN_TRIP)  # type: ignore[func-returns-value]
+    assert not asked
 
 
 def test_a_pause_of_bbr_is_not_taken_for_the_wire() -> None:
