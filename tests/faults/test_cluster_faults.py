@@ -218,6 +218,19 @@ def test_one_name_at_two_hubs(faulty: Faulty, note: Note) -> None:
     assert older.returncode is None
 
 
+def _upgraded(faulty: Faulty, hub: int) -> tuple[Numbered, Numbered]:
+    """What becomes of packets both ways while this release takes the place of an older one at a hub."""
+    with both_ways(faulty.topology) as flows:
+        for flow in flows:
+            flow.wait(30)
+        assert faulty.hubs[hub].stop() == 0
+        for flow in flows:
+            flow.wait(30)
+        faulty.start_hub(hub)
+        wait_for(lambda: faulty.other(hub).get("live"))
+    return flows
+
+
 def test_a_rolling_upgrade_from_the_release_before(faulty: Faulty, note: Note, tmp_path: Path) -> None:
     """Hub by hub; in between an older one and a new one are one cluster."""
     topology, release = faulty.topology, releases.checkout(BEFORE, tmp_path)
@@ -230,28 +243,14 @@ def test_a_rolling_upgrade_from_the_release_before(faulty: Faulty, note: Note, t
     host = faulty.host(2, 2, 1)
     faulty.tenant(1, 2)
     reach(topology.host_1, OVERLAY_2)
-    with both_ways(topology) as flows:
-        for flow in flows:
-            flow.wait(30)
-        assert faulty.hubs[2].stop() == 0
-        for flow in flows:
-            flow.wait(30)
-        faulty.start_hub(2)
-        wait_for(lambda: faulty.other(2).get("live"))
+    flows = _upgraded(faulty, 2)
     there, back = flows
     host.stop()
     faulty.host(2, 2, 1)
     wait_for(lambda: faulty.other(2)["hosts"] == 2)
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_2, OVERLAY_1) == 5
-    with both_ways(topology) as later:
-        for flow in later:
-            flow.wait(30)
-        assert faulty.hubs[1].stop() == 0
-        for flow in later:
-            flow.wait(30)
-        faulty.start_hub(1)
-        wait_for(lambda: faulty.other(1).get("live"))
+    later = _upgraded(faulty, 1)
     assert nothing_twice(*flows, *later)
     assert faulty.nothing_came()
     longest = max(flow.longest_gap for flow in (*flows, *later))
