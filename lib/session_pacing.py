@@ -89,6 +89,11 @@ class Trip(NamedTuple):
     paced: float = float("inf")
     """Bytes a second that it sends at most (tcpi_pacing_rate); infinite where that is not known."""
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the far end is near, and the kernel has sent all that it was given."""
+        return self.unsent == 0 and self.shortest < NEAR_SECONDS
+
 
 UNKNOWN_TRIP = Trip(0.0, float("inf"), 0, 0)
 

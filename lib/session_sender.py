@@ -91,7 +91,7 @@ class SessionSender:
         self._most = FIRST_BYTES
         """Bytes that the writer takes from the queue at a time: what drains in a moment."""
         self._direct: float = FIRST_BYTES
-        """Bytes of the longest run that goes straight to the socket, past the queue."""
+        """Bytes of the longest run that goes straight to the socket, past the queue, whoever the peer is."""
         self.pacing = Pacing()
         """The bound on what the kernel sends where a wire limits it."""
         self._since = 0.0
@@ -148,8 +148,10 @@ class SessionSender:
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             return
         size = sum(map(len, buffers))
-        # On a slow wire a long run would be a queue in the kernel, one without turns.
-        if size > self._direct or (self.meter is not None and self.meter.wait(time.monotonic())):
+        # On a slow wire a long run would be a queue in the kernel, one without turns. A near peer that takes
+        # all at once has no such wire, though its rate stays unknown: no queue lasts.
+        is_long = size > self._direct and (self.rate or not self.stream.trip().keeps_up)
+        if is_long or (self.meter is not None and self.meter.wait(time.monotonic())):
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             self._begin_to_write()
             return
@@ -165,8 +167,7 @@ class SessionSender:
         # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
         if sent < size:
             self._hold(b"".join(buffers), sent)
-            self._begin_to_write()
-        elif self.stream.pending:
+        if sent < size or self.stream.pending:
             self._begin_to_write()
 
     def reply(self, frame: bytes) -> None:
@@ -256,8 +257,7 @@ class SessionSender:
                     self._taken += taken
                     self._total += taken
                 self.budget.moves_on(self)
-                # A rate limit delays here, while frames are still in the queue: there flows take turns, and
-                # what waits for too long is dropped.
+                # A rate limit delays here, while frames are still in the queue, where flows take turns.
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
                     self._delayed = True
                     gevent.sleep(delay)

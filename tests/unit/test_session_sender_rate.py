@@ -176,15 +176,44 @@ def test_the_queue_is_told_that_losses_are_repaired(loses: bool, monkeypatch: py
     assert sender._queue.repair == (0.02 if loses else 0.0)
 
 
-def over_a_far_wire(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def over_a_far_wire(wire: Wire, monkeypatch: pytest.MonkeyPatch, trip_seconds: float = 0.02) -> None:
     """Let the kernel know the wire's round trip."""
 
     def trip() -> Trip:
-        return Trip(0.02, 0.02, wire.sent - int(wire.unsent), 0, int(wire.unsent))
+        return Trip(trip_seconds, trip_seconds, wire.sent - int(wire.unsent), 0, int(wire.unsent))
 
     monkeypatch.setattr(wire, "trip", trip)
     monkeypatch.setattr(wire, "pace", lambda rate: None, raising=False)
     monkeypatch.setattr(wire, "restart_bbr", lambda: None, raising=False)
+
+
+LONG = [PACKET * (60_000 // len(PACKET))]
+
+
+@pytest.mark.parametrize(("trip", "straight"), [(0.0005, True), (0.02, False), (float("inf"), False)])
+def test_long_runs_go_straight_to_a_near_peer_that_takes_all(
+    trip: float, straight: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small packets as fast as they come: no queue lasts, so the rate stays unknown."""
+    wire = Wire([(9.0, 4 * FAST)])
+    sender = sender_over(wire, monkeypatch)
+    over_a_far_wire(wire, monkeypatch, trip)
+    for _ in range(100):
+        sender.send(LONG)
+        assert sender.has_queue != straight
+        sender.wait_drained()
+        wire.pass_time(0.004)  # 15 MB/s
+    assert not straight or sender.rate == 0.0
+
+
+def test_a_near_peer_on_a_slow_wire_is_soon_known_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire([(1.0, 20 * MBIT)])
+    sender = sender_over(wire, monkeypatch)
+    over_a_far_wire(wire, monkeypatch, 0.0005)
+    sender.send(LONG)
+    fill(wire, sender)
+    assert max(unsent for _, _, unsent in wire.held) <= len(LONG[0])
+    assert max(unsent for since, _, unsent in wire.held if since > 0.1) <= wire.rate * 0.005
 
 
 @pytest.mark.parametrize("far", [True, False])
