@@ -130,7 +130,11 @@ _SERVICE: Keys = {
     **_odd("service", _ALWAYS, "nodelay"),
     **_odd("listener", "is for clients: a listener checks certificates by caFile alone", "secure"),
     **_odd("listener", "is a key of the section tls, and read there", "validity"),
-    **_odd("listener", "means nothing here: 1,024 connections may wait for their turn", "backlog ws.backlog"),
+    **_odd(
+        "listener",
+        "means nothing here: as many connections may wait as net.core.somaxconn says",
+        "backlog ws.backlog",
+    ),
 }
 
 _TUN_LISTENER = "name net peer mtu route routes gw dns"

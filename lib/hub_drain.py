@@ -22,7 +22,7 @@ from gevent.event import Event
 
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
-from lib.service_scheduling import in_steps
+from lib.service_scheduling import Breaths, in_steps
 from lib.session_lane_sender import LaneSender
 
 SWITCH_SECONDS = 1.0
@@ -61,34 +61,50 @@ class Owner(Protocol):
 def drain(hub: Owner, seconds: float) -> None:
     """Let all clients move. Returns once they have, and what waited for them is sent, or after `seconds`."""
     deadline = time.monotonic() + seconds
-    sessions = list(hub.sessions.values())
-    for session in in_steps(sessions):
+    told = list(hub.sessions.items())
+    for _, session in in_steps(told):
         session.tell_drain(hold=True)
-    _wait(hub, deadline - min(SWITCH_SECONDS, seconds / 2))
+    _wait(hub, told, deadline - min(SWITCH_SECONDS, seconds / 2))
     _wait_known(hub, min(deadline, time.monotonic() + KNOWN_SECONDS))
-    left = set(map(id, hub.sessions.values()))
-    switching = [session for session in sessions if id(session) in left]
-    for session in in_steps(switching):
+    switching = [(attachment, session) for attachment, session in told if _is_there(hub, attachment, session)]
+    for _, session in in_steps(switching):
         session.tell_switch()
-    if any(session.awaited for session in switching):
-        _wait(hub, deadline)
+    if any(session.awaited for _, session in switching):
+        _wait(hub, switching, deadline)
         gevent.sleep(max(0.0, min(LATE_SECONDS, deadline - time.monotonic())))
-    _send_out(sessions, deadline)
+    _send_out([session for _, session in told], deadline)
 
 
-def _wait(hub: Owner, until: float) -> None:
-    """Wait until no client is awaited any more, or for so long."""
-    while any(session.awaited for session in hub.sessions.values()):
-        if not hub.moved.wait(max(0.0, until - time.monotonic())):
-            return
-        hub.moved.clear()
+def _is_there(hub: Owner, attachment: Attachment, session: Session) -> bool:
+    """Whether a session has not ended."""
+    return hub.sessions.get(attachment) is session
+
+
+def _wait(hub: Owner, told: Sequence[tuple[Attachment, Session]], until: float) -> None:
+    """Wait until none of these clients is awaited any more, or for so long.
+
+    One after the other: to look at all of them whenever one replies took seconds with thousands of clients.
+    """
+    for attachment, session in told:
+        while session.awaited and _is_there(hub, attachment, session):
+            if not hub.moved.wait(max(0.0, until - time.monotonic())):
+                return
+            hub.moved.clear()
 
 
 def _wait_known(hub: Owner, until: float) -> None:
     """Wait until other hubs know where the clients are now: else they would take nothing from them there."""
-    registry = hub.domain.registry
-    while registry is not None and not registry.are_elsewhere(hub.sessions) and time.monotonic() < until:
-        gevent.sleep(LOOK_SECONDS)
+    registry, step = hub.domain.registry, Breaths()
+    if registry is None:
+        return
+    for attachment in list(hub.sessions):
+        while attachment in hub.sessions and not registry.are_elsewhere((attachment,)):
+            waits_since = time.monotonic()
+            if waits_since >= until:
+                return
+            gevent.sleep(LOOK_SECONDS)
+            step.leave_out(time.monotonic() - waits_since)
+        step()
 
 
 def _send_out(sessions: Sequence[Session], until: float) -> None:

@@ -19,7 +19,9 @@ from lib.stream_netns import made_in
 from lib.stream_options import made
 from lib.stream_resolve import check_device
 
-_BACKLOG = 1024
+_BACKLOG = 65535
+"""Connections that may wait to be accepted. The kernel takes net.core.somaxconn where that is less: as a rule
+4,096. All clients of a hub come back at the same moment, and who finds no room tries again a second later."""
 Make = Callable[[int], Any]
 """Makes a socket of a family (AF_INET, AF_INET6) in another way; None for the usual one."""
 

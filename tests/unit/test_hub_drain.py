@@ -76,6 +76,42 @@ def test_switch_comes_once_all_have_moved(monkeypatch: pytest.MonkeyPatch) -> No
     assert one.told == two.told == ["drain True", "switch", "drained"]
 
 
+class Counting(Session):
+    """A session that counts how often it is looked at."""
+
+    looks = 0
+
+    @property
+    def awaited(self) -> bool:
+        Counting.looks += 1
+        return self._awaited
+
+    @awaited.setter
+    def awaited(self, value: bool) -> None:
+        self._awaited = value
+
+
+@pytest.mark.parametrize("step", [1, -1], ids=["in order", "the last one first"])
+def test_each_client_that_replies_costs_the_same_however_many_there_are(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a look at all of them for each: with 10,000 that took seconds."""
+    monkeypatch.setattr(hub_drain, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(Counting, "looks", 0)
+    many, hub = 300, Hub()
+    hub.sessions = {number: Counting(hub) for number in range(many)}
+    sessions = list(hub.sessions.values())
+    draining = hub.drain()
+    for told in ("drain True", "switch"):
+        while not all(told in session.told for session in sessions):
+            gevent.sleep(0.001)
+        for session in sessions[::step]:
+            session.reply()
+            gevent.sleep(0)
+    draining.get(timeout=5)
+    assert Counting.looks < 10 * many
+
+
 def test_an_older_client_is_not_waited_for_twice() -> None:
     hub = Hub(False)
     (one,) = hub.sessions.values()

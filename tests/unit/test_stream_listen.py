@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,14 @@ def test_a_port_in_use_says_how_to_see_by_whom() -> None:
 def test_an_address_of_another_machine_says_how_to_see_ours() -> None:
     with pytest.raises(HostError, match=r"Cannot assign requested address; .*`ip address`"):
         stream_listen.listen("192.0.2.1", 8443)
+
+
+_AT = struct.calcsize("8B5I")
+"""Where a listening socket's TCP_INFO says how many may wait (tcpi_sacked, by tcp_get_info() of the kernel)."""
+
+
+def test_as_many_connections_may_wait_as_the_kernel_lets() -> None:
+    """A hub's clients all come back at the same moment."""
+    with stream_listen.listen("127.0.0.1", 0) as sock:
+        (most,) = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), _AT)
+    assert most == int(Path("/proc/sys/net/core/somaxconn").read_text())
