@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lib.api_history import History
-from lib.forward_drop_reasons import Reason
+from lib.session_problems import DROP_SECONDS, LOSSY, QUEUE_SECONDS
 
 COLUMNS = (
     *("id", "host", "ns", "state", "since", "problems", "peer", "address", "prefixes", "rtt", "loss"),
@@ -32,13 +32,8 @@ MAX_EVENTS = 20
 AWAY_SECONDS = 10.0
 FLAPS, FLAP_SECONDS = 3, 600.0
 """So many sessions that began within so long are a host that comes and goes."""
-DROP_SECONDS = 30.0
-"""How long after the last drop a host is "dropping"."""
-QUEUE_SECONDS, STANDS_SECONDS = 0.2, 8.0
-"""A queue stands where what is in it has waited so long, for so long."""
-LOSSY = 0.02
-INTENDED = frozenset({Reason.DENIED, Reason.MULTICAST, Reason.LINK_LOCAL})
-"""Drops that somebody wanted, or that hosts cause by themselves: they are no problem."""
+STANDS_SECONDS = 8.0
+"""A queue stands where what is in it has waited long (QUEUE_SECONDS), for so long."""
 
 Row = list[Any]
 

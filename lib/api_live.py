@@ -20,7 +20,7 @@ from gevent.lock import BoundedSemaphore
 from lib import api_history, ids
 from lib.api_board import KEPT, TICK_SECONDS, Board
 from lib.api_history import History
-from lib.api_hosts import AWAY, INTENDED, Counts, Hosts, Row, Sample
+from lib.api_hosts import AWAY, Counts, Hosts, Row, Sample
 from lib.api_prefixes import PrefixesShown
 from lib.api_request import Refused
 from lib.hub import Hub
@@ -29,6 +29,7 @@ from lib.hub_tables import Tables
 from lib.namespace_titles import title_of_uuid
 from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
+from lib.session_problems import INTENDED
 
 MAX_PAGES = 64
 """Streams of hosts that are open at once."""

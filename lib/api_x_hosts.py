@@ -12,11 +12,11 @@ from typing import Any
 
 import gevent
 
-from lib import api_audit, api_endpoint, ctl_status, prefixes
+from lib import api_audit, api_endpoint, ctl_session, prefixes
 from lib.api_endpoint import EVENTS, NO_STORE
 from lib.api_flows import Flows
 from lib.api_history import FIELDS, STEP_SECONDS
-from lib.api_hosts import INTENDED, Host
+from lib.api_hosts import Host
 from lib.api_live import Live, domain_of
 from lib.api_request import Refused, Reply, Request
 from lib.api_shared import Shared
@@ -29,6 +29,7 @@ from lib.hub_session import HubSession
 from lib.namespace_titles import title_of_uuid
 from lib.packet_text import summary
 from lib.service_scheduling import in_steps
+from lib.session_problems import INTENDED
 
 FLOW_SECONDS = 0.25
 """How long packets are looked at for the flows that carry most."""
@@ -162,7 +163,7 @@ class HostPages:
             for _ in in_steps(known.read(session.attachment.namespace)):
                 pass
         return [
-            ctl_status.session_row(session, known.of(session.attachment), now)
+            ctl_session.session_row(session, known.of(session.attachment), now)
             for session in sessions
             if session.attachment.live
         ]

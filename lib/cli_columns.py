@@ -47,6 +47,11 @@ def _why(row: Row) -> str:
     return ", ".join(f"{number(count)} {reason}" for reason, count in by_count) or "-"
 
 
+def _problems(row: Row) -> str:
+    """What is wrong just now, as codes; - beside a process of an older version too."""
+    return ", ".join(row.get("problems", ())) or "-"
+
+
 def _version(row: Row) -> str:
     text: str = row["software"]
     return text.removeprefix("tunrouter ") if text else "GOST" if row.get("hub", True) else "-"
@@ -120,9 +125,15 @@ _WHERE = (
     Column("congestion", lambda row: row.get("congestion") or "-", 16),
 )
 
+_PROBLEMS = Column(
+    "problems", _problems, 6, lambda row: len(row.get("problems", ())), right=False,
+    style=lambda row: "" if _problems(row) == "-" else YELLOW,
+)  # fmt: skip
+
 SESSIONS = (
     Column("host", _plain("host"), tells_apart=True),
     _WHERE[0],
+    _PROBLEMS,
     Column("peer", _plain("peer"), 5),
     Column("address", _plain("address"), 8),
     *_WHERE[1:],

@@ -24,7 +24,7 @@ import gevent
 from lib import (
     __version__,
     cli_config,
-    cli_show,
+    cli_paper,
     config_check,
     config_check_certificates,
     config_check_start,
@@ -118,7 +118,7 @@ def run(arguments: Arguments) -> int:
     if arguments["--json"]:
         print(json.dumps(every(_json(patient, report)), indent=2))
     else:
-        for line in lines(_heading(patient), report, cli_show.paper().width or 100):
+        for line in lines(_heading(patient), report, cli_paper.paper().width or 100):
             print(printable(line))
         if bundle:
             print(printable(f"{bundle}: packed, without passwords and tokens; addresses and names are in it"))

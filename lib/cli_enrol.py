@@ -13,7 +13,8 @@ from typing import Any
 from lib import cli_process, ctl_client
 from lib.cli_columns import namespace_column
 from lib.cli_descriptors import complain
-from lib.cli_show import Paper, check_namespace, paper, print_json
+from lib.cli_paper import Paper, paper
+from lib.cli_show import check_namespace, print_json
 from lib.cli_table import GREEN, Column, Row
 from lib.errors import ConfigError, Position, Problem
 from lib.go_values import SECONDS, parse_duration

@@ -6,20 +6,18 @@ Knows: the order of the tables on the page, when --watch asks again. Refuses to 
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from lib import cli_columns, cli_process, ctl_client
+from lib import cli_columns, cli_process, cluster_view, ctl_client, ctl_order
 from lib.cli_descriptors import complain
-from lib.cli_table import Column, lines
+from lib.cli_paper import Paper, paper
+from lib.ctl_order import Order
 from lib.errors import ConfigError, HostError, Position, Problem
-from lib.humanize import counted, number, span
+from lib.humanize import counted, number, rate, span
 from lib.printable import every, printable
 
 WATCH_SECONDS = 1.0
@@ -28,33 +26,10 @@ MAX_ROUTES = 500
 """Routes that are printed for people; --json prints all."""
 MANY_LINES = 100
 """Lines of the log that wait, above which `status` tells of them."""
-MAX_TABLES = 200
-"""Rows of the list of tables and their sources that are printed for people."""
+MAX_ROWS = 200
+"""Rows of each table that `status` and `drops` print for people without --all."""
 
 Reply = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Paper:
-    """The terminal or pipe that is printed on."""
-
-    width: int | None
-    colour: bool
-
-    def table(self, columns: Sequence[Column], rows: Sequence[Reply]) -> list[str]:
-        """An empty line and then a table, as lines; no lines where there are no rows."""
-        return ["", *lines(columns, rows, self.width, self.colour)] if rows else []
-
-    def wrapped(self, text: str, indent: str) -> list[str]:
-        """A long text in lines that fit, each after `indent`."""
-        return textwrap.wrap(text, self.width or 1 << 30, initial_indent=indent, subsequent_indent=indent)
-
-
-def paper() -> Paper:
-    """The Paper of standard output."""
-    if not sys.stdout.isatty():
-        return Paper(None, False)
-    return Paper(shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR"))
 
 
 def show(command: str, arguments: Mapping[str, Any]) -> int:
@@ -63,6 +38,7 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
     alone = request["do"] == "status" and not (
         arguments["--watch"] or arguments["--json"] or arguments["--control"]
     )
+    most = MAX_ROWS if command in ("status", "drops") and not arguments["--all"] else None
     path = cli_process.path(arguments)
     if command in ("kick", "drain"):
         told = "ended" if command == "kick" else "asked to make way for another"
@@ -71,12 +47,12 @@ def show(command: str, arguments: Mapping[str, Any]) -> int:
         print(text)
         return 0
     if arguments["--watch"]:
-        return _watch(path, request, arguments["--json"], _TEXTS[str(request["do"])])
+        return _watch(path, request, arguments["--json"], most)
     if arguments["--json"]:
         print_json(path, request)
         return 0
     with ctl_client.understood(path):
-        page = _TEXTS[str(request["do"])](every(ctl_client.ask(path, request)), paper())
+        page = _TEXTS[str(request["do"])](every(ctl_client.ask(path, request)), paper(most))
     print("\n".join(page))
     for line in cli_process.others(path) if alone else ():
         complain(printable(line))
@@ -100,6 +76,8 @@ def _request(command: str, arguments: Mapping[str, Any]) -> dict[str, object]:
         return {"do": "cluster"}
     if command in ("status", "drops"):
         request |= {"host": arguments["--host"] or "", "ns": ns or ""}
+    if command == "status" and not (arguments["--all"] or arguments["--json"]):
+        request["most"] = MAX_ROWS
     if command in ("kick", "drain"):
         service = arguments["--service"] or ""
         request |= {"host": arguments["HOST"], "ns": ns or "", "service": service, "all": arguments["--all"]}
@@ -138,13 +116,13 @@ def _check_prefix(text: str) -> None:
 # --- again and again
 
 
-def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]]) -> int:
+def _watch(path: str, request: Reply, as_json: bool, most: int | None) -> int:
     """Print again and again until interrupted, or until the process has ended."""
     first = True
     try:
         while True:
             try:
-                block = _look(path, request, as_json, text, first)
+                block = _look(path, request, as_json, most, first)
             except HostError as error:
                 if first:
                     raise
@@ -160,15 +138,13 @@ def _watch(path: str, request: Reply, as_json: bool, text: Callable[[Reply, Pape
         return 0
 
 
-def _look(
-    path: str, request: Reply, as_json: bool, text: Callable[[Reply, Paper], list[str]], first: bool
-) -> str:
+def _look(path: str, request: Reply, as_json: bool, most: int | None, first: bool) -> str:
     """One output of --watch: on a terminal it overwrites the one before, in a pipe it is added."""
     if as_json:
         return b"".join(ctl_client.stream(path, request)).replace(ctl_client.ROW, b"").decode()
-    on = paper()
+    on = paper(most)
     with ctl_client.understood(path):
-        found = text(every(ctl_client.ask(path, request)), on)
+        found = _TEXTS[str(request["do"])](every(ctl_client.ask(path, request)), on)
     if on.width is None:
         return "\n".join(found if first else ["", *found]) + "\n"
     height = shutil.get_terminal_size().lines - 1
@@ -182,13 +158,18 @@ def _look(
 
 def _status(reply: Reply, on: Paper) -> list[str]:
     found = [f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}{_whose(reply)}"]
-    for hub in reply["hubs"]:
-        many = counted(hub["sessions"], "session")
-        found.append(f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}")
+    hubs = [(hub, counted(hub["sessions"], "session")) for hub in reply["hubs"]]
+    found += on.few(
+        [f"hub {hub['service']} on {hub['listen']} over {hub['transport']}, {many}" for hub, many in hubs]
+    )
     found += _workers(reply, on)
-    for row in reply.get("entrypoints", ()):
-        known = f"sd {row['sd']} knows {number(row['registered'])} of {counted(row['sessions'], 'session')}"
-        found.append(f"entrypoint of {row['service']} at {row['address']}: {known}")
+    found += on.few(
+        [
+            f"entrypoint of {row['service']} at {row['address']}: sd {row['sd']} knows "
+            f"{number(row['registered'])} of {counted(row['sessions'], 'session')}"
+            for row in reply.get("entrypoints", ())
+        ]
+    )
     for cluster in reply.get("clusters", ()):
         found += _cluster(cluster)
     if only := reply.get("only"):
@@ -196,16 +177,12 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         what = [f"{name} {value}" for name, value in (("host", only["host"]), ("namespace", inside)) if value]
         nobody = not reply["sessions"] and not reply["clients"]
         found.append(f"only {', '.join(what)}{': no session and no client' if nobody else ''}")
-    sessions = sorted(reply["sessions"], key=lambda row: (row["namespace"], row["host"]))
-    found += on.table(cli_columns.SESSIONS, sessions)
-    found += on.table(cli_columns.CLIENTS, reply["clients"])
+    found += _peers(reply, on)
     far = [{**hub, "service": row["service"]} for row in reply.get("entrypoints", ()) for hub in row["hubs"]]
-    found += on.table(cli_columns.FAR_HUBS, far[:MAX_TABLES])
+    found += on.table(cli_columns.FAR_HUBS, far, "hub")
     for cluster in reply.get("clusters", ()):
-        found += on.table(cli_columns.HUBS, sorted(cluster["hubs"], key=lambda row: str(row["name"])))
-    rows = cli_columns.sources_of(reply["tables"])
-    found += on.table(cli_columns.TABLES, rows[:MAX_TABLES])
-    found += [f"and {counted(len(rows) - MAX_TABLES, 'more table')}"] if len(rows) > MAX_TABLES else []
+        found += on.table(cli_columns.HUBS, sorted(cluster["hubs"], key=lambda row: str(row["name"])), "hub")
+    found += on.table(cli_columns.TABLES, cli_columns.sources_of(reply["tables"]), "table")
     refused = [
         f"refused by {service}: {number(count)} {why}"
         for service, counts in reply["refused"].items()
@@ -250,8 +227,45 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         for row in reply["clients"]
         for line in row.get("from_hub", {}).get("refused", ())
     ]
-    rest = [*mistaken, *_paths(reply["clients"]), *_away(reply["clients"]), *differing, *failed, *refused]
+    kinds = mistaken, _paths(reply["clients"]), _away(reply["clients"]), differing, failed, refused
+    rest = [line for kind in kinds for line in on.few(kind)]
     return [*found, *([""] if rest else []), *rest]
+
+
+def _peers(reply: Reply, on: Paper) -> list[str]:
+    """Sessions and clients by name; where there are too many, a line about all, and those that come first."""
+    sessions = sorted(reply["sessions"], key=lambda row: (row["namespace"], row["host"]))
+    clients: list[Reply] = reply["clients"]
+    if on.most is None:
+        return on.table(cli_columns.SESSIONS, sessions) + on.table(cli_columns.CLIENTS, clients)
+    total, order, found = ctl_order.totals(reply), Order(on.most), list[str]()
+    if total["sessions"] > on.most or total["clients"] > on.most:
+        found.append(_in_all(total))
+    for columns, rows, noun in (
+        (cli_columns.SESSIONS, sessions, "sessions"),
+        (cli_columns.CLIENTS, clients, "clients"),
+    ):
+        if total[noun] > on.most:
+            first = order.first(rows, lambda row: row)
+            end = (
+                f"the first {number(len(first))} of {number(total[noun])} {noun}: those with problems, then "
+            )
+            found += [
+                *on.table(columns, first),
+                f"{end}the busiest (--all prints all, --host and --ns choose)",
+            ]
+        else:
+            found += on.table(columns, rows)
+    return found
+
+
+def _in_all(total: Reply) -> str:
+    """A line about all sessions and clients."""
+    many = [counted(total[noun + "s"], noun) for noun in ("session", "client") if total[noun + "s"]]
+    worst = sorted(total["problems"].items(), key=lambda item: -item[1])
+    why = f" ({', '.join(f'{number(count)} {code}' for code, count in worst)})" if worst else ""
+    bits = f"{rate(total['received_bytes_per_s'])} in, {rate(total['sent_bytes_per_s'])} out"
+    return f"{' and '.join(many)}, {number(total['with_problems'])} with problems{why}; {bits}"
 
 
 def _workers(reply: Reply, on: Paper) -> list[str]:
@@ -299,7 +313,11 @@ def _cluster_view(reply: Reply, on: Paper) -> list[str]:
     found = [f"cluster, as hub {reply['cluster']} sees it: {there}, {has}", *([runs] if runs else [])]
     if reply["error"]:
         found.append(f"registry {reply['registry']} is away: {reply['error']}; what is known goes on")
-    return [*found, *on.table(cli_columns.CLUSTER, reply["hubs"])]
+    hubs = sorted(reply["hubs"], key=lambda row: on.most is not None and row["state"] == cluster_view.GOOD)
+    return [
+        *found,
+        *on.table(cli_columns.CLUSTER, hubs if len(hubs) > (on.most or 0) else reply["hubs"], "hub"),
+    ]
 
 
 def _whose(reply: Reply) -> str:

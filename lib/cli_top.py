@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import sys
 import termios
@@ -19,14 +20,17 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from lib import cli_columns, cli_process, ctl_client
+from lib import cli_columns, cli_process, ctl_client, ctl_order
 from lib.cli_descriptors import complain
 from lib.cli_table import Column, fitting
+from lib.ctl_order import Order
 from lib.errors import ConfigError, HostError, Position, Problem
-from lib.humanize import number, packets, rate, span
+from lib.humanize import counted, number, packets, rate, span
 from lib.printable import every, printable
 
 LOOK_SECONDS = 1.0
+AHEAD = 2
+"""Screens of rows that are asked for from the first one that is seen: the next one is there at once."""
 KEYS = "q end   < > column   r reverse   up, down, page scroll   space pause"
 _CODES = {
     b"q": "end", b"Q": "end", b"\x03": "end", b"\x04": "end", b"\x1b": "end",
@@ -48,7 +52,7 @@ class Screen:
     """The state of the screen: the last status reply, the order and the position."""
 
     reply: dict[str, Any]
-    """Of the request "status"."""
+    """Of the request "status": the first rows in the order, and totals of all."""
     sort: str = "in"
     """The title of the column that rows are sorted by."""
     reverse: bool = True
@@ -76,12 +80,31 @@ class Screen:
         else:
             page = max(1, self.height - 6)
             step = {"up": -1, "down": 1, "page up": -page, "page down": page}[key]
-            rows = len(self.reply["sessions"]) + len(self.reply["clients"])
-            self.top = max(0, min(self.top + step, rows - 1))
+            self.top = max(0, min(self.top + step, min(self.count, ctl_order.MAX_MOST) - 1))
+
+    @property
+    def count(self) -> int:
+        """How many peers there are, whether they are in the reply or not."""
+        total = ctl_order.totals(self.reply)
+        return int(total["sessions"] + total["clients"])
+
+    @property
+    def order(self) -> Order:
+        """The rows that are to be asked for: those that are seen, the ones before them, and some after."""
+        most = min(self.top + AHEAD * self.height, ctl_order.MAX_MOST)
+        return Order(most, self.sort, self.reverse)
+
+    def lacks_rows(self, before: Order) -> bool:
+        """Whether others come first than those in the reply, or more are seen; `before` is its order."""
+        loaded = len(self.reply["sessions"]) + len(self.reply["clients"])
+        if loaded >= self.count:
+            return False
+        is_other = (self.sort, self.reverse) != (before.sort, before.reverse)
+        return is_other or loaded < min(self.top + self.height, ctl_order.MAX_MOST)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every peer as a row, sorted."""
-        column = _column(self.sort)
+        """The peers of the reply as rows, sorted."""
+        column = ctl_order.column(self.sort)
         return sorted(cli_columns.every_peer(self.reply), key=column.key, reverse=self.reverse)
 
 
@@ -105,7 +128,8 @@ def run(arguments: Mapping[str, Any]) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise HostError("top needs a terminal; tunrouter status --watch goes anywhere")
     path = cli_process.path(arguments)
-    screen = Screen(_ask(path), sort, _is_number(sort))
+    screen = Screen({}, sort, ctl_order.column(sort).right, height=shutil.get_terminal_size().lines)
+    screen.reply = _ask(path, screen.order)
     try:
         with ctl_client.understood(path), _signals() as changed, _raw(sys.stdin.fileno()):
             _show(path, screen, changed)
@@ -117,21 +141,11 @@ def run(arguments: Mapping[str, Any]) -> int:
 
 
 def _sort(title: str) -> str:
-    titles = [column.title for column in cli_columns.SESSIONS]
-    if title in titles:
-        return title
-    from lib.did_you_mean import did_you_mean
-
-    hint = did_you_mean(title, titles) or f"there is {', '.join(titles)}"
-    raise ConfigError([Problem(Position("--sort"), f"no column {title[:32]!r}", hint)])
-
-
-def _column(title: str) -> Column:
-    return next(column for column in cli_columns.SESSIONS if column.title == title)
-
-
-def _is_number(title: str) -> bool:
-    return _column(title).right
+    try:
+        return ctl_order.column(title).title
+    except ValueError as wrong:
+        message, _, hint = str(wrong).partition("; ")
+        raise ConfigError([Problem(Position("--sort"), message, hint)]) from None
 
 
 def _show(path: str, screen: Screen, changed: int) -> None:
@@ -150,27 +164,30 @@ def _show(path: str, screen: Screen, changed: int) -> None:
             if changed in ready:
                 os.read(changed, 64)
             if stdin in ready:
-                data = os.read(stdin, 64)
+                data, before = os.read(stdin, 64), screen.order
                 for key in keys_of(data) if data else ("end",):
                     if key == "end":
                         return
                     screen.press(key)
+                if screen.lacks_rows(before):
+                    look_at = 0.0
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_SECONDS
                 _look(path, screen)
 
 
-def _ask(path: str) -> dict[str, Any]:
+def _ask(path: str, order: Order) -> dict[str, Any]:
     """What the screen shows: rich leaves escape sequences in a text as they are."""
+    request = {"do": "status", "most": order.most, "sort": order.sort, "reverse": order.reverse}
     with ctl_client.understood(path):
-        return every(ctl_client.ask(path, {"do": "status"}))
+        return every(ctl_client.ask(path, request))
 
 
 def _look(path: str, screen: Screen) -> None:
     if screen.paused:
         return
     try:
-        screen.reply = _ask(path)
+        screen.reply = _ask(path, screen.order)
     except HostError as error:
         screen.ended = str(error)
 
@@ -196,7 +213,7 @@ def _drawn(screen: Screen, width: int) -> Any:
         drawn.add_column(title, justify="right" if column.right else "left", no_wrap=True)
     for row, cells in zip(visible, table.cells, strict=True):
         drawn.add_row(*map(_cell, table.columns, cells, [row] * len(cells)))
-    head = Text(_head(reply, len(rows)), no_wrap=True)
+    head = Text(_head(reply, screen.count), no_wrap=True)
     foot = f"{KEYS}{'   PAUSED' if screen.paused else ''}"
     return Group(head, drawn, Text(foot, "reverse", no_wrap=True, overflow="ellipsis"))
 
@@ -209,11 +226,12 @@ def _cell(column: Column, text: str, row: Mapping[str, Any]) -> Any:
 
 
 def _head(reply: Mapping[str, Any], count: int) -> str:
-    peers = (*reply["sessions"], *reply["clients"])
-    bits = sum(row["received_bytes_per_s"] for row in peers)
-    many = sum(row["received_packets_per_s"] for row in peers)
+    total = ctl_order.totals(reply)
+    bits, many = rate(total["received_bytes_per_s"]), packets(total["received_packets_per_s"])
     up = f"{reply['software']}, pid {reply['pid']}, up {span(reply['uptime_s'])}"
-    return f"{up}: {number(count)} peer{'' if count == 1 else 's'}, {rate(bits)}, {packets(many)} in"
+    wrong = f", {number(total['with_problems'])} with problems" if total["with_problems"] else ""
+    first = f" (here the first {number(ctl_order.MAX_MOST)})" if count > ctl_order.MAX_MOST else ""
+    return f"{up}: {counted(count, 'peer')}{first}{wrong}, {bits}, {many} in"
 
 
 # --- the terminal

@@ -22,8 +22,8 @@ Usage:
             [--bundle FILE] [--json] [FILE...]
   tunrouter explain [-L URL]... [-F URL]... [-C FILE]... [--only-tunnel] [--control PATH] [--service NAME]
             [--ns UUID] [--from HOST] [--source IP] [--port PORT] [--json] ADDRESS
-  tunrouter status [--control PATH] [--host HOST] [--ns UUID] [--cluster] [--watch] [--json]
-  tunrouter drops [--control PATH] [--host HOST] [--ns UUID] [--watch] [--json]
+  tunrouter status [--control PATH] [--host HOST] [--ns UUID] [--cluster] [--all] [--watch] [--json]
+  tunrouter drops [--control PATH] [--host HOST] [--ns UUID] [--all] [--watch] [--json]
   tunrouter health [--control PATH] [--host HOST] [--ns UUID] [--json]
   tunrouter top [--control PATH] [--sort COLUMN]
   tunrouter routes [--control PATH] [--service NAME] [--ns UUID] [--json] [PREFIX]
@@ -50,7 +50,7 @@ Commands:
   lint              report mistakes in a file that GOST accepts without a word
   doctor            look at this host, the way to the hub and the tunnel; say what is wrong and what mends it
   explain           say what would happen to a packet to ADDRESS and why, by a running hub, or by -L and -C
-  status            print the sessions of the running process
+  status            print the sessions of the running process; of many, those with problems and the busiest
   health            print whether every hub listens and every client is connected; the exit status says it too
   drops             print how many packets were dropped, whose they were, why, and what to do about it
   top               show sessions live on the whole screen
@@ -92,7 +92,8 @@ Options:
   --sort COLUMN     the column by which the live screen is sorted
   --service NAME    the service of the hub, where there are several hubs
   --ns UUID         only this namespace, by UUID or title; explain takes that of clients without router.id
-  --all             HOST in every namespace that has one of that name; check: all lines, however many
+  --all             HOST in every namespace that has one of that name; check, status and drops: all
+                    lines, however many (of each table status and drops print 200, --json all of them)
   --from HOST       the host that sends the packet
   --source IP       the packet's source address; the default is one that HOST may send from
   --port PORT       the packet's protocol and port, such as tcp/22; the default is a ping

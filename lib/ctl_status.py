@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ from lib import (
     cluster_running,
     ctl_cluster,
     ctl_filter,
+    ctl_order,
     ctl_policy,
+    ctl_session,
     ctl_tables,
     log_setup,
     namespace_titles,
@@ -29,19 +31,19 @@ from lib import (
     service_supervisor,
 )
 from lib.addresses import join_host_port
-from lib.counter_rates import Rates
 from lib.counters import Traffic
 from lib.ctl_filter import Filter
+from lib.ctl_order import Order
 from lib.ctl_routes import PrefixesByHost
-from lib.datagram_channel import Channel
+from lib.ctl_session import SessionRow
 from lib.hub import Hub
 from lib.hub_session import HubSession
 from lib.hub_tables import Tables
 from lib.log_output import Output
 from lib.notify_delivery import Receiver
+from lib.service_scheduling import in_steps
 from lib.service_threads import aside
-from lib.session_lane_sender import LaneSender
-from lib.stream_layer import AnyStream
+from lib.session_problems import problems_of
 
 if TYPE_CHECKING:
     from lib.client import Client
@@ -70,9 +72,11 @@ def status(
 
     `control` is the path of its control socket.
     With "host" or "ns" in the request only the sessions and clients that fit are listed, and nothing that
-    belongs to no host. Raises ValueError for a wrong "ns".
+    belongs to no host; with "most" only the first ones in an order (ctl_order), and totals of all. Packets
+    are received while those are chosen. Raises ValueError for a wrong "ns", "most" or "sort".
     """
-    now, wanted = time.monotonic(), ctl_filter.read(request)
+    now, wanted, order = time.monotonic(), ctl_filter.read(request), ctl_order.read(request)
+    asked = hubs, clients, wanted, now
     return {
         "software": f"tunrouter {__version__}",
         "pid": os.getpid(),
@@ -80,15 +84,43 @@ def status(
         "control": control,
         "uptime_s": round(now - started, 1),
         "hubs": _hubs(list(hubs.values()), wanted, now),
-        "sessions": session_rows(list(hubs.values()), wanted, now),
-        "clients": (
-            _client(client, now) if wanted.fits(client.settings.host, client.node.namespace) else None
-            for client in list(clients.values())
-        ),
+        **(_all(*asked) if order is None else _first(order, *asked)),
         "policy": ctl_policy.policy(bool(wanted)),
         **({"only": wanted.words(), "refused": {}, **{key: [] for key in _LISTS}} if wanted else {}),
         **({} if wanted else _of_no_host(hubs, tables, now)),
     }
+
+
+def _all(hubs: Mapping[str, Hub], clients: Mapping[str, Client], wanted: Filter, now: float) -> Row:
+    """All sessions and clients that fit."""
+    return {
+        "sessions": session_rows(list(hubs.values()), wanted, now),
+        "clients": _client_rows(clients, wanted, now),
+    }
+
+
+def _first(
+    order: Order, hubs: Mapping[str, Hub], clients: Mapping[str, Client], wanted: Filter, now: float
+) -> Row:
+    """Those that come first, and what is summed up of all. Of the others only a few fields are looked at."""
+    totals, known = ctl_order.Totals(), PrefixesByHost()
+
+    def counted(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        totals.add(row)
+        return row
+
+    def row_of(session: HubSession) -> Mapping[str, Any]:
+        attachment = session.attachment
+        if order.sort == "prefixes":
+            for _ in in_steps(known.read(attachment.namespace)):
+                pass
+        return counted(SessionRow(session, now, known.of(attachment) if order.sort == "prefixes" else ()))
+
+    here = (one for one in in_steps(_sessions(list(hubs.values()))) if _fits(one, wanted))
+    sessions = order.first(here, row_of)
+    rows = (row for row in in_steps(_client_rows(clients, wanted, now)) if row is not None)
+    chosen = order.first(rows, counted)
+    return {"totals": totals.row(), "sessions": _rows(sessions, wanted, now), "clients": iter(chosen)}
 
 
 def _user() -> str:
@@ -175,77 +207,33 @@ def _hubs(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:
 
 def session_rows(hubs: list[Hub], wanted: Filter, now: float) -> Iterator[Row | None]:
     """The rows of all sessions that fit; None between them, where packets may have their turn."""
+    return _rows(_sessions(hubs), wanted, now)
+
+
+def _sessions(hubs: list[Hub]) -> list[HubSession]:
+    return [session for hub in hubs for session in hub.sessions.values()]
+
+
+def _fits(session: HubSession, wanted: Filter) -> bool:
+    attachment = session.attachment
+    return attachment.live and wanted.fits(attachment.host, attachment.namespace.id)
+
+
+def _rows(sessions: Iterable[HubSession], wanted: Filter, now: float) -> Iterator[Row | None]:
     prefixes = PrefixesByHost()
-    for session in [session for hub in hubs for session in hub.sessions.values()]:
-        attachment = session.attachment
-        if not wanted.fits(attachment.host, attachment.namespace.id):
+    for session in sessions:
+        if not _fits(session, wanted):
             yield None
             continue
-        yield from prefixes.read(attachment.namespace)
-        if attachment.live:
-            yield session_row(session, prefixes.of(attachment), now)
+        yield from prefixes.read(session.attachment.namespace)
+        if session.attachment.live:
+            yield ctl_session.session_row(session, prefixes.of(session.attachment), now)
 
 
-def session_row(session: HubSession, prefixes: list[str], now: float) -> Row:
-    """The row of a session, with the prefixes of its host."""
-    attachment = session.attachment
-    return {
-        "service": session.hub.settings.name,
-        "host": attachment.host,
-        **namespace_titles.fields(attachment.namespace.id),
-        "peer": attachment.peer,
-        "via": session.stream.via,
-        "address": session.request.source,
-        "prefixes": prefixes,
-        "transport": session.hub.settings.transport.kind,
-        "congestion": session.sender.stream.congestion,
-        "mptcp_paths": session.sender.stream.paths,
-        "software": session.control.software,
-        "since_s": round(now - attachment.since, 1),
-        "rtt_s": round(session.control.liveness.rtt, 6),
-        "lanes": _lanes(session.sender),
-        "channel": _channel(session.channel, now),
-        "no_channel": session.hub.datagrams.why_none(session),
-        "queue_bytes": session.sender.queued,
-        "queue_s": round(session.sender.waits(now), 4),
-        "superpackets": bool(attachment.offloads),
-        **_traffic(attachment.traffic, session.rates, now),
-    }
-
-
-def _lanes(sender: LaneSender) -> list[Row]:
-    """A row for each connection of a session; the first carries what is bulk, where there are two."""
-    carries = ("bulk", "sparse") if len(sender.lanes) > 1 else ("all",)
-    found = [(what, lane.stream) for what, lane in zip(carries, sender.lanes, strict=False)]
-    return [{"peer": stream.peer, "carries": what, **_figures(stream)} for what, stream in found]
-
-
-def _channel(channel: Channel | None, now: float) -> Row | None:
-    """A session's datagram channel, where it has one."""
-    if channel is None:
-        return None
-    figures = channel.figures(now)
-    return {
-        "state": figures.state,
-        "reason": figures.why,
-        "peer": figures.far,
-        "rtt_s": round(figures.rtt, 6),
-        "jitter_s": round(figures.jitter, 6),
-        "loss": round(figures.loss, 5),
-        "path_mtu": figures.mtu,
-        "sent_datagrams": figures.sent,
-        "received_datagrams": figures.received,
-    }
-
-
-def _figures(stream: AnyStream) -> Row:
-    figures = stream.figures()
-    return {
-        "rtt_s": round(figures.rtt, 6),
-        "sent_bytes": figures.sent,
-        "received_bytes": figures.received,
-        "delivered_bytes_per_s": figures.rate,
-    }
+def _client_rows(clients: Mapping[str, Client], wanted: Filter, now: float) -> Iterator[Row | None]:
+    for client in list(clients.values()):
+        fits = wanted.fits(client.settings.host, client.node.namespace)
+        yield _client(client, now) if fits else None
 
 
 def _client(client: Client, now: float) -> Row:
@@ -254,6 +242,7 @@ def _client(client: Client, now: float) -> Row:
         "service": settings.name,
         "host": settings.host,
         **namespace_titles.fields(node.namespace),
+        "problems": _problems(client, now),
         "device": client.device_name,
         "netns": settings.device.netns,
         "addresses": [str(address) for address in client.device_settings.addresses],
@@ -273,13 +262,21 @@ def _client(client: Client, now: float) -> Row:
         "software": session.control.software if session else "",
         "since_s": round(now - session.since, 1) if session else None,
         "rtt_s": round(session.control.liveness.rtt, 6) if session else 0.0,
-        "lanes": _lanes(session.sender) if session else [],
-        "channel": _channel(session.channel, now) if session else None,
+        "lanes": ctl_session.lane_rows(session.sender) if session else [],
+        "channel": ctl_session.channel_row(session.channel, now) if session else None,
         "no_channel": session.why_no_channel if session else "",
         "queue_bytes": session.sender.queued if session else 0,
         "queue_s": round(session.sender.waits(now), 4) if session else 0.0,
-        **_traffic(client.traffic, client.rates, now),
+        **ctl_session.traffic_row(client.traffic, client.rates, now),
     }
+
+
+def _problems(client: Client, now: float) -> list[str]:
+    """What is wrong with its session just now, as codes; "away" where it has none."""
+    session = client.session
+    channel = session.channel if session else None
+    found = problems_of(client.traffic, session.sender if session else None, channel, now)
+    return found if session else ["away", *found]
 
 
 def _paths(client: Client, now: float) -> list[Row]:
@@ -324,22 +321,6 @@ def _from_hub(client: Client) -> Row:
 def _away(away: Away, now: float) -> Row:
     next_try = round(max(0.0, away.next_at - now), 1)
     return {"hub": away.hub, "reason": away.reason, "next_try_s": next_try}
-
-
-def _traffic(traffic: Traffic, rates: Rates, now: float) -> Row:
-    rate = rates.rate(traffic, now)
-    return {
-        "received_packets": traffic.received_packets,
-        "received_bytes": traffic.received_bytes,
-        "sent_packets": traffic.sent_packets,
-        "sent_bytes": traffic.sent_bytes,
-        "received_packets_per_s": round(rate.received_packets, 1),
-        "received_bytes_per_s": round(rate.received_bytes),
-        "sent_packets_per_s": round(rate.sent_packets, 1),
-        "sent_bytes_per_s": round(rate.sent_bytes),
-        "marked": traffic.marked,
-        "drops": {reason.value: count for reason, count in traffic.drops.items() if count},
-    }
 
 
 def _task(task: service_supervisor.Task, now: float) -> Row:

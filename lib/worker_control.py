@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 import gevent.socket
 
-from lib import __version__, worker_capture, worker_channel, worker_replies
+from lib import __version__, ctl_order, worker_capture, worker_channel, worker_replies
 from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
 from lib.worker_crew import Crew, Worker
 from lib.worker_front import Front
@@ -121,7 +121,8 @@ class Control:
         }
 
     def _status(self, request: Mapping[str, Any]) -> Row:
-        merged = worker_replies.status(self._ask_all(request))
+        order = ctl_order.read(request)
+        merged = worker_replies.status(self._ask_all(request), order)
         now = time.monotonic()
         if "only" not in merged:
             for name, front in self._fronts.items():

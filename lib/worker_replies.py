@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from lib import ctl_order
+from lib.ctl_order import Order
+
 Row = dict[str, Any]
 MAX_PROBLEMS = 100
 _SUMMED_OF_HUB = ("sessions", "unnamed_clients")
 
 
-def status(replies: Sequence[Row]) -> Row:
-    """One `status` of those of all workers; what is the process's own (its pid, …) is that of the first."""
+def status(replies: Sequence[Row], order: Order | None = None) -> Row:
+    """One `status` of those of all workers; what is the process's own (its pid, …) is that of the first.
+
+    With an order, in which each worker has given its first sessions, those that come first of them all.
+    """
     merged = dict(replies[0])
     merged["hubs"] = one_for_each(_rows(replies, "hubs"), ("service",), _hub)
     merged["sessions"] = list(_rows(replies, "sessions"))
+    if order is not None:
+        merged["sessions"] = order.first(merged["sessions"], lambda row: row)
+        merged["totals"] = ctl_order.summed(reply["totals"] for reply in replies)
     merged["refused"] = _refused(replies)
     merged["tables"] = one_for_each(_rows(replies, "tables"), ("kind", "name"), _table)
     merged["tasks"] = one_for_each(_rows(replies, "tasks"), ("task",), _task)

@@ -8,12 +8,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lib import framing, wire_control
+from lib import cli_show, framing, wire_control
 from lib.wire_relay import Request
 from tests.hostile import peer
 from tests.support import schema
@@ -31,6 +32,7 @@ from tests.support.program import (
     start_client,
     start_gost,
     start_hub,
+    unlimited,
     wait_for,
 )
 from tests.support.terminal import Terminal
@@ -329,6 +331,40 @@ def test_top(topology: Topology, write: Write, sockets: tuple[str, str]) -> None
         assert top.ended() == 0
         top.wait("has ended")
         assert top.modes == top.before
+
+
+def test_a_hub_with_many_hosts_prints_few_lines_and_all_where_asked(
+    topology: Topology, write: Write, sockets: tuple[str, str]
+) -> None:
+    """`status` and `top` ask for the rows that they show; programs get all."""
+    many = cli_show.MAX_ROWS + 20
+    file = write("hub.yml", unlimited(example("server.yml")))
+    hub = start_hub(topology.hub, "-C", file, "--control", sockets[0])
+    with ExitStack() as stack:
+        with in_namespace(topology.host_1.name):
+            for number in range(many):
+                one = peer.session("tcp", HUB_TO_HOST_1.partition(":")[0], f"host-{number:03}")
+                stack.callback(one.close)
+        assert len(asked(sockets[0], "status", "status")["sessions"]) == many
+        status, said = run("status", "--control", sockets[0])
+        assert status == 0
+        assert len(re.findall(r"^host-\d\d\d ", said, re.MULTILINE)) == cli_show.MAX_ROWS
+        assert f"\nthe first {cli_show.MAX_ROWS} of {many} sessions: those with problems" in said
+        assert re.search(rf"^{many} sessions, \d+ with problems", said, re.MULTILINE)
+        said = run("status", "--all", "--control", sockets[0])[1]
+        assert len(re.findall(r"^host-\d\d\d ", said, re.MULTILINE)) == many
+        assert "--all" not in said
+        with terminal(hub, "top", "--sort", "host") as top:
+            top.wait("host-000", f"{many} peers")
+            top.press(b"r")
+            top.wait(f"host-{many - 1:03}", gone="host-000")
+            top.press(b"r")
+            top.wait("host-000", gone=f"host-{many - 1:03}")
+            for seen in ("\nhost-108", f"\nhost-{many - 1:03}"):
+                top.press(6 * b"\x1b[6~")
+                top.wait(seen)
+            top.press(b"q")
+            assert top.ended() == 0
 
 
 EVIL_HOST = "e\u202evil\u200b[red]\u2066"

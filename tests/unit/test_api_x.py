@@ -58,7 +58,7 @@ class Pages:
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Pages:
     monkeypatch.setattr(api_x_hosts, "FLOW_SECONDS", 0.001)
-    monkeypatch.setattr("lib.ctl_status.session_row", lambda *_: {"row": 1})
+    monkeypatch.setattr("lib.ctl_session.session_row", lambda *_: {"row": 1})
     return Pages()
 
 

@@ -27,7 +27,7 @@ RUN = {
 CASES: dict[str, set[str]] = {
     "tunrouter ": COMMANDS,
     "tunrouter dr": {"drops", "drain"},
-    "tunrouter status --": {"--control", "--host", "--ns", "--cluster", "--watch", "--json"},
+    "tunrouter status --": {"--control", "--host", "--ns", "--cluster", "--all", "--watch", "--json"},
     "tunrouter health --": {"--control", "--host", "--ns", "--json"},
     "tunrouter kick --": {"--all", "--control", "--ns", "--service"},
     "tunrouter --s": {"--single"},

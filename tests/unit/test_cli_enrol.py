@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lib import cli_enrol, cli_process, ctl_client
-from lib.cli_show import Paper
+from lib.cli_paper import Paper
 from lib.errors import ConfigError
 
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lib import cli_columns, cli_top
+from lib import cli_columns, cli_top, ctl_order
+from lib.ctl_order import Order
 from lib.errors import ConfigError
 
 
@@ -78,3 +79,57 @@ def test_keys(data: bytes, keys: list[str]) -> None:
 def test_no_such_column() -> None:
     with pytest.raises(ConfigError, match="no column 'speed'"):
         cli_top.run({"--sort": "speed", "--control": None})
+
+
+MANY = 10_000
+
+
+@pytest.fixture
+def crowd() -> cli_top.Screen:
+    """The first rows of a hub with 10,000 hosts, as it has chosen them."""
+    screen = cli_top.Screen({"sessions": [], "clients": []}, height=30)
+    whole = [session(f"host-{number}", number) for number in range(MANY)]
+    screen.reply = {
+        "software": "tunrouter",
+        "pid": 1,
+        "uptime_s": 1.0,
+        "clients": [],
+        "sessions": screen.order.first(whole, lambda row: row),
+        "totals": ctl_order.totals({"sessions": whole, "clients": []}),
+    }
+    return screen
+
+
+def test_of_many_only_those_are_asked_for_that_are_seen_soon(crowd: cli_top.Screen) -> None:
+    assert crowd.order == Order(60, "in", True)
+    assert (len(crowd.rows()), crowd.count, hosts(crowd)[0]) == (60, MANY, "host-9999")
+    assert cli_top._head(crowd.reply, crowd.count).startswith(
+        "tunrouter, pid 1, up 1 s: 10,000 peers (here the first 1,000), 400 Mbit/s, "
+    )
+
+
+def test_others_are_asked_for_at_once_where_they_come_first_or_are_seen(crowd: cli_top.Screen) -> None:
+    before = crowd.order
+    assert not crowd.lacks_rows(before)
+    crowd.press("down")
+    assert not crowd.lacks_rows(before), "that row is there already"
+    crowd.press("reverse")
+    assert crowd.lacks_rows(before)
+    crowd.press("reverse")
+    crowd.press("page down")
+    crowd.press("page down")
+    assert crowd.lacks_rows(before)
+    assert crowd.order.most == crowd.top + 60
+
+
+def test_one_can_scroll_as_far_as_can_be_asked_for(crowd: cli_top.Screen) -> None:
+    for _ in range(100):
+        crowd.press("page down")
+    assert crowd.top == ctl_order.MAX_MOST - 1
+    assert crowd.order.most == ctl_order.MAX_MOST
+
+
+def test_a_hub_that_has_sent_all_is_asked_when_it_is_time(screen: cli_top.Screen) -> None:
+    before = screen.order
+    screen.press("reverse")
+    assert not screen.lacks_rows(before)

@@ -11,7 +11,7 @@ from lib import cli_show, cluster_running, cluster_view, cluster_wire, ctl_clust
 from lib.api_request import Refused
 from lib.api_shared import Shared
 from lib.api_x_look import Looks
-from lib.cli_show import Paper
+from lib.cli_paper import Paper
 from lib.cluster_claims import Claims, Clocks
 from lib.cluster_live import Cluster
 from lib.cluster_seal import SharedSeal

@@ -12,13 +12,14 @@ import pytest
 from gevent import monkey
 
 from lib import cli_columns, cli_show, ctl_encode, ctl_filter, ctl_status, log_setup, metrics, service_threads
-from lib.cli_show import Paper
+from lib.cli_paper import Paper
 from lib.client_exit import Exits
 from lib.client_killswitch import _Member
 from lib.hub_identity import Identities
 from lib.ids import format_uuid
 from lib.log_output import Descriptor, Output
 from tests.support.schema import check
+from tests.unit import test_ctl_session
 
 
 def tenant(number: int) -> Any:
@@ -162,3 +163,54 @@ def test_no_piece_of_status_is_about_many(hubs: int, sessions: int, monkeypatch:
     assert all(hub["warnings"] == (["wrong"] if sessions else []) for hub in read["hubs"])
     assert sum(steps) == hubs * (sessions + 1)
     assert max(steps) <= 300
+
+
+def test_of_thousands_of_sessions_the_first_ones_are_listed_while_packets_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ctl_status, "time", SimpleNamespace(monotonic=lambda: test_ctl_session.NOW))
+    many, most = 5000, 20
+    sessions = [
+        test_ctl_session.session(f"host-{number}", number, *((9, 1.0) if number == 7 else (0, 0.0)))
+        for number in range(many)
+    ]
+    settings: Any = SimpleNamespace(name="s", host="", port=1, transport=SimpleNamespace(kind="tcp"))
+    hub: Any = SimpleNamespace(
+        settings=settings,
+        unnamed=0,
+        refused={},
+        identities=Identities(settings),
+        sessions=dict(enumerate(sessions)),
+    )
+    tables: Any = SimpleNamespace(all=list, enrolled=SimpleNamespace(all=list))
+    turns = 0
+
+    def count_turns() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(0)
+            turns += 1
+
+    others = gevent.spawn(count_turns)
+    try:
+        gevent.sleep(0)
+        before = turns
+        reply = ctl_status.status({"s": hub}, {}, tables, 0.0, "", {"most": most})
+        assert turns - before > 2, "others had turns while the sessions were looked at"
+    finally:
+        others.kill()
+    text = b"".join(ctl_encode.pieces(reply))
+    assert len(text) < 1000 * (most + 5)
+    read = json.loads(text)
+    check(read, "status")
+    assert [row["host"] for row in read["sessions"]] == [
+        "host-7", *(f"host-{number}" for number in range(many - 1, many - most, -1)),
+    ]  # fmt: skip
+    total = read["totals"]
+    assert (total["sessions"], total["with_problems"], total["problems"]) == (many, 1, {"queue": 1})
+    assert total["received_bytes_per_s"] == sum(range(many))
+    by_host = ctl_status.status(
+        {"s": hub}, {}, tables, 0.0, "", {"most": 2, "sort": "host", "host": "host-42"}
+    )
+    read = json.loads(b"".join(ctl_encode.pieces(by_host)))
+    assert ([row["host"] for row in read["sessions"]], read["totals"]["sessions"]) == (["host-42"], 1)

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import ctl_status, hub_log, limits, wire_relay
+from lib import ctl_session, hub_log, limits, wire_relay
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
@@ -97,7 +97,7 @@ def ended(to: Hub) -> None:
 def test_status_and_counters_have_the_client_s_address_and_the_proxy_s(hub: Hub) -> None:
     with closing(come(hub, forwarded(f"203.0.113.9, {CLIENT}"))):
         (session,) = hub.sessions.values()
-        row = ctl_status.session_row(session, [], 0.0)
+        row = ctl_session.session_row(session, [], 0.0)
         assert row["peer"] == f"{CLIENT}:0"
         assert str(row["via"]).startswith("127.0.0.1:")
         assert list(hub.by_address.books) == [CLIENT]

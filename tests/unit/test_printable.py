@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import cli_columns, cli_show, ctl_client, printable, wire_control
-from lib.cli_show import Paper
+from lib.cli_paper import Paper
 from lib.cli_table import lines
 from tests.support import texts
 
@@ -111,11 +111,12 @@ def test_what_is_asked_is_printed_without_a_raw_character(
 ) -> None:
     reply = json.loads(json.dumps(REPLIES[command]))
     monkeypatch.setattr(ctl_client, "ask", lambda path, request: reply)
-    monkeypatch.setattr(cli_show, "paper", lambda: Paper(None, False))
+    monkeypatch.setattr(cli_show, "paper", lambda most: Paper(None, False, most))
     flags = {
         "--control": "x",
         "--watch": False,
         "--json": False,
+        "--all": False,
         "--cluster": False,
         "--ns": None,
         "--host": None,

@@ -21,6 +21,7 @@ from lib import (
     service_policy_watch,
     service_supervisor,
 )
+from lib.cli_paper import Paper
 from lib.hub_tables import Tables
 from lib.log_events import Entry
 from lib.metrics import Seen
@@ -200,7 +201,7 @@ def test_status_health_and_metrics_show_what_fails(process: Process) -> None:
         "software": "tunrouter", "pid": 1, "uptime_s": 1.0, "hubs": [], "sessions": [], "clients": [],
         "tables": [], "refused": {}, "policy": found, "user": "root", "control": "/run/x",
     }  # fmt: skip
-    page = "\n".join(cli_show._status(reply, cli_show.Paper(None, False)))
+    page = "\n".join(cli_show._status(reply, Paper(None, False)))
     assert "policy test host-1 to 10.2.0.9: it expects deny, but the packet" in page
 
 

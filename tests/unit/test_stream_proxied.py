@@ -14,7 +14,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from lib import ctl_status, hub_log, stream_dial, wire_proxy, wire_relay
+from lib import ctl_session, hub_log, stream_dial, wire_proxy, wire_relay
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.hub import Hub
@@ -124,7 +124,7 @@ def test_the_client_s_address_is_the_one_that_counts(kind: str, pieces: tuple[by
     """In status, counters and the gate; nothing of what follows the header is lost."""
     with serving(kind=kind) as hub, closing(come(hub, *pieces)):
         (session,) = hub.sessions.values()
-        row = ctl_status.session_row(session, [], 0.0)
+        row = ctl_session.session_row(session, [], 0.0)
         assert row["peer"] == PEER
         assert str(row["via"]).startswith("127.0.0.1:")
         assert list(hub.by_address.books) == ["192.0.2.1"]

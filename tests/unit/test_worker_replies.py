@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib import worker_replies
+from lib import ctl_order, worker_replies
+from lib.ctl_order import SUMS, Order
 
 Row = dict[str, Any]
 
@@ -91,3 +92,31 @@ def test_health() -> None:
     assert (ill["healthy"], ill["problems"]) == (False, ["worker 3 is not there", "a"])
     assert ill["hubs"][0]["problem"] == "deaf"
     assert worker_replies.health([], ["none is there"], 7)["healthy"] is False
+
+
+def test_the_first_sessions_of_all_workers_are_chosen_of_the_first_of_each() -> None:
+    def peer(host: str, received: int, *problems: str) -> Row:
+        return {
+            **dict.fromkeys(SUMS, 0),
+            "host": host,
+            "received_bytes_per_s": received,
+            "problems": problems,
+        }
+
+    order = Order(2)
+    each = [
+        [peer("a", 1), peer("b", 7), peer("c", 5)],
+        [peer("d", 9), peer("e", 0, "queue"), peer("f", 3)],
+        [],
+    ]
+    replies = [
+        status(
+            sessions=order.first(rows, lambda row: row),
+            totals=ctl_order.totals({"sessions": rows, "clients": []}),
+        )
+        for rows in each
+    ]
+    found = worker_replies.status(replies, order)
+    assert [row["host"] for row in found["sessions"]] == ["e", "d"]
+    total = found["totals"]
+    assert (total["sessions"], total["with_problems"], total["received_bytes_per_s"]) == (6, 1, 25)
