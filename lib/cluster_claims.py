@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from lib import cluster_wire
@@ -22,8 +23,11 @@ RENEW_SECONDS = 1.0
 """Seconds between two HUBs; five of them are a lease."""
 JITTER = 0.1
 """By what part of it each of these times is longer or shorter, at random."""
-RETURN_SECONDS = 1.0
-"""Until when after an outage a hub has begun to write again, at the latest: all begin at different times."""
+LISTEN_SECONDS = 0.1, 0.5
+"""After so long a hub that has lost its registry tries again to hear others, at random."""
+RETURN_SECONDS = 0.4, 0.9
+"""After so long it writes, once it hears again: by then nearly all others do, and take what has changed
+meanwhile as news. Whoever misses those has to read lists."""
 BATCH = cluster_wire.MAX_CHANGES
 """Changes that are published as one."""
 HEADER, CERTIFICATE = b"hub", b"certificate"
@@ -49,8 +53,10 @@ class Batch:
 
     sets: list[tuple[bytes, bytes]] = field(default_factory=list)
     deletes: list[bytes] = field(default_factory=list)
+    changes: list[bytes] = field(default_factory=list)
+    """What others have to hear of, in its order."""
     published: bytes = b""
-    """News."""
+    """News: the changes, and what vouches for them."""
 
 
 class Claims:
@@ -101,9 +107,9 @@ class Claims:
     def next_batch(self, clocks: Clocks) -> Batch:
         """The next changes, or only that we live. They are part of the list from now on.
 
-        Where the batch cannot be written, the whole list has to be written (`whole`).
+        Where the batch cannot be written, the whole list has to be (`whole`), and its changes told again.
         """
-        batch, changes = Batch(), []
+        batch = Batch()
         self._recall()
         for place in [*islice(self._pending, BATCH)]:
             claim = self._pending.pop(place)
@@ -124,8 +130,15 @@ class Claims:
                 self._joined[place] = *claim, message, self.epoch
                 self._listed += 1
                 self._sum = cluster_wire.added(self._sum, message)
-            changes.append(message)
-        batch.published = cluster_wire.news(changes, lambda digest: self._vouching(batch, clocks, digest))
+            batch.changes.append(message)
+        vouching = partial(self._vouching, batch, clocks)
+        batch.published = cluster_wire.news(batch.changes, vouching)
+        return batch
+
+    def told_again(self, changes: list[bytes], clocks: Clocks) -> Batch:
+        """What follows the whole list: news of its last changes, which perhaps nobody has heard."""
+        batch = Batch(changes=changes)
+        batch.published = cluster_wire.news(changes, partial(self._vouching, batch, clocks))
         return batch
 
     def _recall(self) -> None:

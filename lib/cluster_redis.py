@@ -32,6 +32,7 @@ from lib.cluster_claims import (
     CERTIFICATE,
     HEADER,
     JITTER,
+    LISTEN_SECONDS,
     RENEW_SECONDS,
     RETURN_SECONDS,
     Claims,
@@ -58,6 +59,8 @@ FIELDS = 500
 """Fields that one command writes."""
 PUBLISHED_BYTES = (BATCH + 1) * (2 + cluster_wire.MAX_MESSAGE)
 """Bytes that a hub publishes at once, at most; what is longer is of no hub."""
+DEAF_SECONDS = 10.0
+"""Until when after an outage a hub writes that still hears nothing: it may not be allowed to."""
 LOOK_BEATS, LOOK_PAGE = 5, 100
 """After so many HUBs so many entries of our list are looked at, and whether Sentinels name another master."""
 
@@ -89,6 +92,10 @@ class RedisRegistry:
         """What stands in our own list."""
         self._lists = ListReader(self._talk, registry, seal, changed, self._tell)
         self._has_left = False
+        self._hears = Event()
+        """Set while we are subscribed."""
+        self._untold: list[bytes] = []
+        """Changes of a batch that is being written: if that fails, nobody may have heard them."""
         self._writing = Task(f"registry {self.name}: our hosts are told", self._keep_writing, vital=False)
         self._tasks = (
             Task(f"registry {self.name}: changes are heard", self._keep_listening, vital=False),
@@ -138,7 +145,9 @@ class RedisRegistry:
                 self._listen()
             except OSError as error:
                 self._tell_lost(error)
-            gevent.sleep(random.uniform(0.1, RETURN_SECONDS / 2))
+            finally:
+                self._hears.clear()
+            gevent.sleep(random.uniform(*LISTEN_SECONDS))
 
     def _listen(self) -> None:
         with self._talk.open() as connection:
@@ -150,6 +159,7 @@ class RedisRegistry:
                 if not isinstance(reply, list) or len(reply) != 3:
                     raise OSError(5, "no proper message")
                 if reply[0] == b"subscribe":
+                    self._hears.set()
                     self._due.set()
                     self._tell_back()
                 elif reply[0] == b"message" and isinstance(reply[2], bytes):
@@ -198,14 +208,13 @@ class RedisRegistry:
     # --- our own list
 
     def _keep_writing(self) -> None:
-        delay = 0.0
         while True:
-            gevent.sleep(delay)
             try:
                 self._write()
             except OSError as error:
                 self._tell_lost(error)
-            delay = random.uniform(0.1, RETURN_SECONDS)
+            self._hears.wait(DEAF_SECONDS)
+            gevent.sleep(random.uniform(*RETURN_SECONDS))
 
     def _write(self) -> None:
         with self._talk.open() as connection:
@@ -228,12 +237,14 @@ class RedisRegistry:
         """Write and publish the next changes; returns whether there are more."""
         claims, key = self._claims, self._talk.list_of(self._claims.name)
         batch = claims.next_batch(clocks())
+        self._untold += batch.changes
         commands: list[tuple[object, ...]] = [("HDEL", key, *batch.deletes)] if batch.deletes else []
         commands += [
             *(("HSET", key, *_flat(batch.sets)), ("PEXPIRE", key, KEPT_MS), ("HLEN", key)),
             self._publish(batch.published),
         ]
         replies = self._talk.transact(connection, commands)
+        self._untold.clear()
         is_whole = replies[-2] == len(claims) + 1 + bool(
             self._certificate
         )  # else flushed, or by somebody else
@@ -258,7 +269,7 @@ class RedisRegistry:
                 break
 
     def _write_whole(self, connection: Any) -> None:
-        """Write the whole list, and publish that we live; what others have missed they will read."""
+        """Write the whole list, and publish what nobody may have heard, and that we live."""
         claims, key = self._claims, self._talk.list_of(self._claims.name)
         self._begin_later(connection, key)
         commands: list[tuple[object, ...]] = [("DEL", key)]
@@ -272,14 +283,15 @@ class RedisRegistry:
                 commands.append(("HSET", key, *_flat(some)))
                 some = []
                 breathe()
-        header = claims.header(clocks())
+        last = claims.told_again(self._untold, clocks())
         commands += [
-            ("HSET", key, *_flat([*some, (HEADER, header)])),
+            ("HSET", key, *_flat([*some, *last.sets])),
             ("PEXPIRE", key, KEPT_MS),
-            self._publish(framing.encode(header)),
+            self._publish(last.published),
         ]
         try:
             self._talk.transact(connection, commands)
+            self._untold.clear()
         finally:
             service_release.later([commands])
 
@@ -292,6 +304,7 @@ class RedisRegistry:
             proof = self._seal.check(name, header[: len(header) - len(signature)], signature)
             if proof is Proof.GOOD and before.name == name and before.epoch > self._claims.epoch:
                 self._restarted(before.epoch + 1)
+                self._untold.clear()  # all hosts are told anew
 
     def _publish(self, frames: bytes) -> tuple[object, ...]:
         return "PUBLISH", self._channel, frames

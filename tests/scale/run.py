@@ -117,7 +117,7 @@ class Steps:
         world.run(3.0, self.moves, PROBES)
         lost = world.settle()
         world.server.is_away = False
-        peak, began, right = 0, world.clock.now, 0.0
+        peak, began, right, read = 0, world.clock.now, 0.0, world.server.commands["HGETALL"]
         while world.clock.now - began < 2 * BACK_SECONDS:
             before = sum(world.server.commands.values())
             world.run(STEP)
@@ -127,7 +127,11 @@ class Steps:
             elif world.clock.now - began > BACK_SECONDS:
                 break
         self.check(right <= BACK_SECONDS, f"Redis is back, and it took {right:.1f} s until all was right")
-        return {"lost_meanwhile": lost, "right_s": round(right, 2), "peak_commands_per_s": round(peak / STEP)}
+        alive = sum(hub.is_alive for hub in world.hubs)
+        read = world.server.commands["HGETALL"] - read
+        self.check(read <= alive, f"Redis is back, and its {alive} hubs have read {read} lists")
+        peak_row = {"peak_commands_per_s": round(peak / STEP), "lists_read": read}
+        return {"lost_meanwhile": lost, "right_s": round(right, 2), **peak_row}
 
     def partition(self) -> Row:
         """A tenth of the hubs, and the one with all tables, do not reach Redis for 7 s; they reach each other."""
