@@ -25,7 +25,6 @@ from typing import Protocol
 from dnslib import AAAA, EDNS0, NS, OPCODE, PTR, QTYPE, RCODE, RR, SOA, TXT, A, DNSError, DNSHeader, DNSRecord
 
 from lib import dns_listing
-from lib.bounded_dict import BoundedDict
 
 MAX_QUESTION = 512
 """Bytes of a question; a longer message is none."""
@@ -53,8 +52,12 @@ class Zone(Protocol):
 
     domain: str
     """In lower case, without a dot at either end; at least two labels."""
-    known: BoundedDict[bytes, bytes]
-    """Question without its number -> answer without it: to make one takes 0.2 ms, to find it microseconds."""
+
+    def recall(self, question: bytes) -> bytes | None:
+        """The remembered answer to a question: to make one takes 0.2 ms, to find it microseconds."""
+
+    def remember(self, question: bytes, answer: bytes) -> None:
+        """Remember the answer to a question."""
 
     def addresses(self, name: str) -> Sequence[bytes] | None:
         """The packed addresses of a name below the domain, in lower case, "" for the domain itself.
@@ -80,12 +83,11 @@ def answer(message: bytes, zone: Zone) -> bytes | None:
         return _bare(message, RCODE.NOTIMP)
     if not _is_question(message):
         return _bare(message, RCODE.FORMERR)  # not remembered: it may be long, and is quickly made
-    number, question = message[:2], message[2:]
-    found = zone.known.get(question)
+    found = zone.recall(message)
     if found is None:
-        found = _made(message, zone)[2:]
-        zone.known.renew(question, found)
-    return number + found
+        found = _made(message, zone)
+        zone.remember(message, found)
+    return found
 
 
 def _is_question(message: bytes) -> bool:

@@ -6,7 +6,7 @@ import struct
 from ipaddress import ip_address
 
 import pytest
-from dnslib import EDNS0, QTYPE, RCODE, DNSHeader, DNSQuestion, DNSRecord
+from dnslib import EDNS0, QTYPE, RCODE, DNSHeader, DNSQuestion, DNSRecord, EDNSOption
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,7 +152,7 @@ def test_what_is_no_question_is_not_remembered() -> None:
         long = struct.pack("!6H", number, 0x100, 1, 0, 0, 0) + bytes([number]) * 60_000
         assert answer(long, where) is not None
         assert answer(struct.pack("!6H", 1, 0x2900, number, 0, 0, 0), where) is not None
-    assert not where.known
+    assert not where.remembered
 
 
 @pytest.mark.parametrize("message", [b"", b"\0\1\1", b"\0\1\x81\0\0\1\0\0\0\0\0\0\0\0\1\0\1"])
@@ -198,7 +198,55 @@ def test_a_repeated_question_has_the_same_answer_under_its_own_number() -> None:
     second = answer(b"\x12\x34" + question[2:], where)
     assert first is not None
     assert second == b"\x12\x34" + first[2:]
-    assert len(where.known) == 1
+    assert where.remembered == 1
+
+
+def test_letters_in_any_case_and_a_cookie_are_the_same_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As resolvers send them (draft-vixie-dnsext-dns0x20, RFC 7873): each would else be one that nobody has asked."""
+    where = zone()
+
+    def ask_with(name: str, kind: str, cookie: bytes) -> bytes:
+        asked = DNSRecord(DNSHeader(id=7, rd=1), q=DNSQuestion(name, getattr(QTYPE, kind)))
+        asked.add_ar(EDNS0(udp_len=1232, opts=[EDNSOption(10, cookie)] if cookie else []))
+        found = answer(bytes(asked.pack()), where)
+        assert found is not None
+        assert DNSRecord.parse(found).q.qname.label == asked.q.qname.label, "as it was asked"
+        return found
+
+    asked = [("host-1.tun.example", "A"), ("none.tun.example", "A"), ("2.0.20.10.in-addr.arpa", "PTR")]
+    first = [ask_with(*one, b"12345678") for one in asked]
+    monkeypatch.setattr("lib.dns_answers._made", None)
+    for name, cookie in [(str.upper, b"abcdefgh"), (str.title, b""), (str.swapcase, b"x" * 40)]:
+        again = [ask_with(name(text), kind, cookie) for text, kind in asked]
+        for one, other in zip(first, again, strict=True):
+            was, now = DNSRecord.parse(one), DNSRecord.parse(other)
+            assert (now.header, now.rr, now.auth) == (was.header, was.rr, was.auth)
+    assert where.remembered == len(asked)
+
+
+def test_what_an_answer_depends_on_is_told_apart() -> None:
+    where = zone()
+    name = b"\6host-1\3tun\7example\0"
+    tails = [b"\0\1\0\1", b"\0\x41\0\1", b"\0\x61\0\1", b"\0\1\0\3"]
+    plain = [struct.pack("!6H", 1, 0x100, 1, 0, 0, 0) + name + tail for tail in tails]
+    sizes = [b"\0\0\x29\2\0" + bytes(6), b"\0\0\x29\4\0" + bytes(6), b"\0\0\x29\4\0\0\1" + bytes(4)]
+    edns = [struct.pack("!6H", 1, 0x100, 1, 0, 0, 1) + name + tails[0] + tail for tail in sizes]
+    found = [answer(one, where) for one in (*plain, *edns)]
+    assert where.remembered == len(found)
+    assert found == [answer(one, zone()) for one in (*plain, *edns)]
+
+
+def test_a_malformed_option_is_not_said_of_others() -> None:
+    where = zone()
+    head = (
+        struct.pack("!6H", 1, 0x100, 1, 0, 0, 1) + b"\6host-1\3tun\7example\0\0\1\0\1\0\0\x29\4\0" + bytes(4)
+    )
+    malformed, good = head + b"\0\6\0\x0a\0\x63ab", head + b"\0\6\0\x0a\0\2ab"
+    bad = answer(malformed, where)
+    assert bad is not None
+    assert (bad[3] & 15, where.remembered) == (RCODE.FORMERR, 0)
+    assert answer(good, where) == answer(good, zone())
+    assert DNSRecord.parse(answer(good, where) or b"").rr
 
 
 QUESTION = bytes(DNSRecord(DNSHeader(id=1, rd=1), q=DNSQuestion("host-1.tun.example", QTYPE.A)).pack())
@@ -216,6 +264,8 @@ def test_any_bytes_get_an_answer_of_bounded_size_or_none(message: bytes) -> None
         assert found[:2] == message[:2]
         assert len(found) <= MAX_SIZE
         assert found[2] & 0x80, "nobody answers it"
+        where = zone()
+        assert answer(message, where) == answer(message, where) == found, "also where it is remembered"
 
 
 @given(
