@@ -17,6 +17,7 @@ import gevent
 
 from lib import (
     capture_watch,
+    client_names,
     client_uplink,
     framing,
     netfilter_conntrack,
@@ -107,6 +108,8 @@ class ClientDevice:
         try:
             with inside(self._netns.path):
                 self._found = netlink_adopt.find(settings.device.name) if settings.device.name else None
+                if self._found is not None and self._found.has_names:
+                    client_names.mend_device(settings.device.name)
                 self._device = device = self._open(settings.device.name)
             capabilities = self._made()
         except BaseException:

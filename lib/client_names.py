@@ -5,7 +5,7 @@ of a hub's words about names is believed; resolvectl(1).
 Refuses to know: from which hub settings are taken at all (client_push), who answers (dns_answers).
 
     by         set                                                  goes
-    resolved   the device's name server, for `~tun.example` alone   with the device, however the process ends
+    resolved   the device's name server, for `~tun.example` alone   with the device, else at the next start
     stub       a name server of ours, first in resolv.conf          at the end, else at the next start
     hosts      the names themselves, in the hosts file              at the end, else at the next start
 
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gevent import socket
 
-from lib import client_names_files, service_command, service_environment
+from lib import client_names_files, netlink_left, netlink_watch, service_command, service_environment
 from lib.client_names_files import HOSTS, RESOLV_CONF
+from lib.errors import HostError
 from lib.prefixes import Prefix
 from lib.settings_names import BY_AUTO, BY_HOSTS, BY_OFF, BY_RESOLVED, BY_STUB
 
@@ -92,9 +93,9 @@ class Names:
             return "", ""
         reasons = []
         for way in ways:
+            self.by = way  # at once: close() takes back what is half set when this is broken off
             why = _WAYS[way][0](self._owner, device, wanted)
             if not why:
-                self.by = way
                 return f"{wanted}{_how(way)}", ""
             self._take_back(device)
             reasons.append(why)
@@ -106,9 +107,14 @@ class Names:
             self._take_back(device)
 
     def _take_back(self, device: str) -> None:
-        by, self.by = self.by, ""
-        if by:
-            _WAYS[by][1](self._owner, device)
+        if self.by:
+            _WAYS[self.by][1](self._owner, device)
+            self.by = ""  # not before: where this is broken off, close() does it again
+
+
+def mend_device(device: str) -> None:
+    """Take back what a killed process has told systemd-resolved of a device that has outlived it."""
+    _unset_resolved("", device)
 
 
 def mend() -> None:
@@ -169,19 +175,22 @@ def _is_of_this_network() -> bool:
 
 
 def _set_resolved(_: str, device: str, wanted: Wanted) -> str:
+    _note(device, True)
     steps: list[tuple[str, ...]] = [("dns", device, *wanted.servers)]
     if wanted.domain:
         steps += [("domain", device, f"~{wanted.domain}"), ("default-route", device, "no")]
-    for words in steps:
-        why = _run(*words)
-        if why:
-            _unset_resolved(_, device)
-            return why
-    return ""
+    return next((why for words in steps if (why := _run(*words))), "")
 
 
 def _unset_resolved(_: str, device: str) -> None:
-    _run("revert", device)
+    if not _run("revert", device):
+        _note(device, False)
+
+
+def _note(device: str, has_names: bool) -> None:
+    """Note it on a device that outlives this process, for the next start."""
+    with suppress(HostError):  # without the right to, as where the device is another user's
+        netlink_left.note_names(netlink_watch.index_of(device), has_names)
 
 
 def _run(*words: str) -> str:
@@ -239,4 +248,4 @@ _WAYS: dict[str, tuple[Callable[[str, str, Wanted], str], Callable[[str, str], N
     BY_STUB: (_set_stub, _unset_stub),
     BY_HOSTS: (_set_hosts, _unset_hosts),
 }
-"""Way -> (sets what is wanted and returns why not, takes it back)."""
+"""Way -> (sets what is wanted and returns why not, takes it back, also what is half set)."""

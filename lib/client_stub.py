@@ -75,16 +75,13 @@ class Stub:
 
     def set(self, owner: str, zone: Zone) -> str:
         """Answer for the names of a zone from now on, in place of what `owner` had; returns why not."""
-        before = self._zones.get(owner)
         self._zones[owner] = zone
         try:
             if not self.address:
                 self._open()
             self._write()
         except OSError as error:
-            self._zones.pop(owner)
-            if before is None and not self._zones:
-                self._close()
+            self.remove(owner)
             return client_names_files.words(error, self._path)
         return ""
 

@@ -29,6 +29,8 @@ class Found:
     index: int
     state: TunState
     seen: Seen
+    has_names: bool = False
+    """Whether a killed client has left name servers of it at systemd-resolved."""
 
 
 def find(name: str) -> Found | None:
@@ -52,7 +54,7 @@ def find(name: str) -> Found | None:
             gso_max_segs=before.gso_max_segs,
             address_mode=before.address_mode,
         )
-    return Found(index, state, seen)
+    return Found(index, state, seen, before is not None and before.has_names)
 
 
 def prepare(found: Found, name: str) -> None:

@@ -20,7 +20,10 @@ PROTOCOL = 117
 """The origin of addresses and routes that we set (rtm_protocol, IFA_PROTO)."""
 
 _NOTE = "tunrouter found it {} mtu {} txqlen {} gso {}/{} mode {}"
-_NOTED = re.compile(r"tunrouter found it (up|down) mtu (\d+) txqlen (\d+) gso (\d+)/(\d+) mode (-?\d+)")
+_NAMES = " names"
+_NOTED = re.compile(
+    rf"tunrouter found it (up|down) mtu (\d+) txqlen (\d+) gso (\d+)/(\d+) mode (-?\d+)(?P<names>{_NAMES})?"
+)
 _GONE = (3, 99, 2, 101)  # ESRCH, EADDRNOTAVAIL, ENOENT, ENETUNREACH: it went with something else
 _MAIN = 254
 
@@ -34,6 +37,8 @@ class Before(NamedTuple):
     gso_max_size: int
     gso_max_segs: int
     address_mode: int
+    has_names: bool = False
+    """Whether a client has told systemd-resolved name servers of it since, and has not taken them back."""
 
 
 def sweep(index: int) -> Before | None:
@@ -58,7 +63,8 @@ def sweep(index: int) -> Before | None:
                 ask("an address that was left", ip.addr, "del", ignore=_GONE, index=index, **fields)
     if noted is None:
         return None
-    return Before(noted[1] == "up", *map(int, noted.groups()[1:]))
+    mtu, txqlen, size, segments, mode = map(int, noted.groups()[1:6])
+    return Before(noted[1] == "up", mtu, txqlen, size, segments, mode, bool(noted["names"]))
 
 
 def note(index: int, before: Before | None) -> None:
@@ -68,8 +74,20 @@ def note(index: int, before: Before | None) -> None:
     """
     with opened() as ip:
         alias = ip.get_links(index)[0].get_attr("IFLA_IFALIAS") or ""
-        wanted = _NOTE.format("up" if before.up else "down", *before[1:]) if before is not None else ""
+        wanted = _NOTE.format("up" if before.up else "down", *before[1:6]) if before is not None else ""
         if alias != wanted and (not alias or _NOTED.fullmatch(alias)):
+            ask("its alias", ip.link, "set", index=index, ifalias=wanted)
+
+
+def note_names(index: int, has_names: bool) -> None:
+    """Note on a device beside how it was found that it has name servers of ours, or has none any more.
+
+    A device without such a note goes with its process, and its name servers too. Raises HostError.
+    """
+    with opened() as ip:
+        alias = ip.get_links(index)[0].get_attr("IFLA_IFALIAS") or ""
+        wanted = alias.removesuffix(_NAMES) + _NAMES * has_names
+        if _NOTED.fullmatch(alias) and alias != wanted:
             ask("its alias", ip.link, "set", index=index, ifalias=wanted)
 
 

@@ -102,11 +102,8 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
         f"{tmp_path}/client.sock",
     )
     client.wait_line("names of tun.example are asked of 10.20.0.1")
-    assert calls.read_text().splitlines() == [
-        "dns tun7 10.20.0.1",
-        "domain tun7 ~tun.example",
-        "default-route tun7 no",
-    ]
+    set_by_client = ["dns tun7 10.20.0.1", "domain tun7 ~tun.example", "default-route tun7 no"]
+    assert calls.read_text().splitlines() == set_by_client
     assert pings(topology.host_1, "10.20.0.1", 1) == 1, "the name server is reached through the tunnel"
     control = f"{tmp_path}/client.sock"
     doctor = ("doctor", "--control", control, "-L", "tun:///host-1?name=tun7", "-F", url)
@@ -115,7 +112,9 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
     assert "names of tun.example are not asked of the hub (10.20.0.1)" in said, (
         "nobody does what resolvectl was told"
     )
-    (hosts_file.parent / "resolv.conf").write_text("nameserver 10.20.0.1\n")
+    resolv_conf = hosts_file.parent / "resolv.conf"
+    others = resolv_conf.read_text()
+    resolv_conf.write_text("nameserver 10.20.0.1\n")
     status, said = run(*doctor, namespace=topology.host_1)
     assert status == 0, said
     assert "names of hosts" in said
@@ -124,6 +123,25 @@ def test_a_client_asks_the_hub_for_its_domain_alone(
     hub.send(signal.SIGHUP)
     wait_for(lambda: calls.read_text().splitlines()[3:] == ["revert tun7"])
     client.stop()
+    resolv_conf.write_text(others)
+
+    # on a device that outlives a killed process the next start takes it back, also one that wants no names
+    write("hub.yml", HUB_TEXT.format(name=name, more=", dnsDomain: tun.example"))
+    hub.send(signal.SIGHUP)
+    topology.host_1.run("ip", "tuntap", "add", "tun7", "mode", "tun")
+    for more in ("resolved", "off"):
+        client = start_client(topology.host_1, "-L", "tun:///host-1?name=tun7&namesBy=resolved", "-F", url)
+        client.wait_line("names of tun.example are asked of 10.20.0.1")
+        client.stop(signal.SIGKILL)
+        calls.write_text("")
+        client = start_client(topology.host_1, "-L", f"tun:///host-1?name=tun7&namesBy={more}", "-F", url)
+        assert calls.read_text().splitlines()[0] == "revert tun7"
+        if more == "resolved":
+            client.wait_line("names of tun.example are asked of 10.20.0.1")
+        client.stop()
+        later = calls.read_text().splitlines()[1:]
+        assert later == ([*set_by_client, "revert tun7"] if more == "resolved" else [])
+        assert "alias" not in topology.host_1.run("ip", "link", "show", "tun7")
     hub.stop()
     for kept in stream_certificates.state_directory().glob(f"*{name}*"):
         kept.unlink()

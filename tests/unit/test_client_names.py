@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import NoReturn
 
+import gevent
 import pytest
 
 from lib import client_names, dns_resolv_conf
@@ -126,6 +128,30 @@ def test_what_fails_is_taken_back_and_the_next_way_is_taken(told: Path, files: P
     assert (done, names.by) == ("", "")
     assert "/etc/resolv.conf: Read-only file system; resolvectl domain: Failed: denied" in why
     assert stub.calls[-1] == ("c",), "what was set before is not left"
+
+
+@pytest.mark.parametrize("to_set", [True, False])
+def test_what_is_half_done_as_a_client_ends_is_taken_back(
+    told: Path, files: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, to_set: bool
+) -> None:
+    """The greenlet that sets names is killed as its client ends or is removed, wherever it is."""
+
+    def broken(*words: object) -> NoReturn:
+        raise gevent.GreenletExit
+
+    for by, ended in (("resolved", lambda: told.read_text().splitlines()), ("stub", lambda: stub.calls)):
+        names = Names("c")
+        if not to_set:
+            names.follow("tun0", WANTED, by)
+
+        set_it, unset = client_names._WAYS[by]
+        with monkeypatch.context() as patch:
+            patch.setitem(client_names._WAYS, by, (broken, unset) if to_set else (set_it, broken))
+            with pytest.raises(gevent.GreenletExit):
+                names.follow("tun0", WANTED if to_set else Wanted(), by)
+        names.close("tun0", stays=True)
+        assert ended()[-1] == ("revert tun0" if by == "resolved" else ("c",))
+        assert names.by == ""
 
 
 def test_a_program_that_hangs_is_given_up(told: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -321,6 +321,16 @@ def test_what_cannot_be_is_said_and_leaves_nothing(
     monkeypatch.undo()
 
 
+def test_a_change_that_fails_ends_it(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, _: object) -> None:
+        raise PermissionError(1, "Denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client_names_files, "change", refuse)
+        assert "Denied" in stub.set("c", ZONE)
+    assert stub.address == "", "nobody wants its names any more"
+
+
 def test_a_connection_that_ends_in_the_middle_of_a_question_is_dropped(stub: Stub) -> None:
     with socket.create_connection((stub.address, stream_dns.PORT), timeout=5) as stream:
         stream.sendall(struct.pack("!H", 40) + b"x" * 12)
