@@ -109,6 +109,15 @@ class _Namespace:
         """Whether it was made of these settings: the very same objects, which is quickly compared."""
         return [*map(id, self.settings)] == [*map(id, settings)]
 
+    def again(self, sessions: Iterable[Session]) -> Iterator[Session]:
+        """Sessions of hosts that have no address of the pool, as many as may be free now."""
+        leases = self.leases
+        if leases is not None and leases.freed:
+            for session in sessions:
+                if leases.freed and session.attachment.host in leases.without:
+                    leases.freed -= 1
+                    yield session
+
     def follow(self, twin: _Namespace) -> None:
         """Tell the hosts of this namespace the same as those of another one, whose tables are the same."""
         if not self.has(twin.settings) or (self.routes, self.shared) != (twin.routes, twin.shared):
@@ -175,7 +184,8 @@ class Push:
             made = self._namespaces[key]
             namespace = sessions[0].attachment.namespace
             self._make(made, namespace)
-            due = [one for one in sessions if self._hosts[one].version != made.version]
+            due = dict.fromkeys(one for one in sessions if self._hosts[one].version != made.version)
+            due |= dict.fromkeys(made.again(sessions))
             addresses = {}
             for session in due:
                 addresses[session] = self._addresses(made, namespace, session.attachment.host)
@@ -193,7 +203,7 @@ class Push:
             if not session.attachment.live:
                 del self._hosts[session]
                 for leases in list(_leases.values()):
-                    leases.pool.seen(session.attachment.host)
+                    leases.left(session.attachment.host)
             step()
 
     def _make(self, made: _Namespace, namespace: Namespace) -> None:

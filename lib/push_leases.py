@@ -53,6 +53,10 @@ class Leases:
         self.pool = Pool(live.settings.pool, self._may_give)
         self._routed: dict[Prefix, Hop] = {}
         self._saving: gevent.Greenlet | None = None
+        self.without: set[str] = set()
+        """Hosts that are connected and have no address, as none was left for them."""
+        self.freed = 0
+        """Hosts with an address that have left since; as many of those without one can try again."""
         if live.settings.pool:
             self._read()
 
@@ -90,19 +94,39 @@ class Leases:
 
         `is_here` says whether a host is connected.
         """
-        found = []
+        found, missing = [], False
         for size in self.pool.sizes:
             if size in without:
                 continue
             before = len(self.pool), self.pool.known(host, size)
             address = self.pool.lease(host, size, is_here)
             if address is None:
-                self._say_full(host)
+                missing = True
                 continue
             found.append(address)
             if before != (len(self.pool), address):
                 self._save_soon()
+        if missing:
+            self.without.add(host)
+            self._say_full(host)
+        else:
+            self._wants_none(host)
         return found
+
+    def left(self, host: str) -> None:
+        """Note that a host was here until now."""
+        self.pool.seen(host)
+        self._wants_none(host)
+        if self.without and any(self.pool.known(host, size) for size in self.pool.sizes):
+            self.freed += 1
+
+    def _wants_none(self, host: str) -> None:
+        """A host has its addresses, or is gone."""
+        if host in self.without:
+            self.without.discard(host)
+            if not self.without:
+                self.freed = 0
+                settle(Entry.POOL_FULL, self._settings.name)
 
     def route(self) -> None:
         """Route the leases to their hosts, where that has changed; takes as long as a change of the table."""

@@ -261,6 +261,23 @@ def test_no_address_that_is_in_another_route_or_the_hub_s(host: Callable[..., Ho
         assert sorted(found) == [[], [], ["10.20.0.2"], ["10.20.0.3"]]
 
 
+def test_hosts_without_an_address_get_those_that_are_free_again(host: Callable[..., Host]) -> None:
+    """Each one that leaves an address lets one of them try, and no other host is told anything."""
+    with running(CONFIG % "address: 10.20.0.1/29, pool: 10.20.0.0/29") as (hub,):
+        several = [host(hub, f"h{number}") for number in range(5)]
+        given = [texts(one.told())[0] for one in several]
+        assert len({address for one in given for address in one}) == 5
+        waiting = [host(hub, f"w{number}") for number in range(3)]
+        assert [texts(one.told())[0] for one in waiting] == [[], [], []]
+        waiting.pop(0).close()
+        assert all(one.told(0.3) is None for one in waiting), "who had no address leaves none"
+        several[2].close()
+        assert [texts(one.told())[0] for one in waiting[:1]] == [given[2]]
+        several[4].close()
+        assert texts(waiting[1].told())[0] == given[4]
+        assert all(one.told(0.1) is None for one in (several[0], waiting[0]))
+
+
 def test_of_a_long_table_only_the_hub_s_own_is_told(
     host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
