@@ -79,6 +79,15 @@ def resident_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def proportional_mb(pid: int) -> float:
+    """Pss of a program in MB (10^6 bytes), all its processes: what they share by fork counts once."""
+    kb = 0
+    for one in _family(pid):
+        with open(f"/proc/{one}/smaps_rollup") as rolled:
+            kb += next(int(line.split()[1]) for line in rolled if line.startswith("Pss:"))
+    return kb * 1024 / 1e6
+
+
 def _family(pid: int) -> list[int]:
     """A process and its descendants: the executable is a loader that waits, and the program proper."""
     found = [pid]
