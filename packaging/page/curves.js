@@ -1,6 +1,6 @@
 // Curves of the last hour, drawn by uPlot (in the folder uplot, with its licence).
 
-import { el } from './dom.js';
+import { el, put } from './dom.js';
 import uPlot from './uplot/uPlot.esm.js';
 
 const HEIGHT = 132;
@@ -9,10 +9,13 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** One picture: a title and lines [{name, colour: a CSS variable, show}]; `show` makes text of a value. */
+/**
+ * One picture: a title and lines [{name, colour: a CSS variable}]; `show` makes text of a value. Where all values
+ * are zero it reaches to `least`; where there are none it says `none` instead.
+ */
 export class Curves {
-  constructor(title, lines, show) {
-    Object.assign(this, { title, lines, show });
+  constructor(title, lines, show, least, none = 'No figures yet.') {
+    Object.assign(this, { title, lines, show, least, none });
     this.value = el('span.now');
     this.box = el('div.plot', { role: 'img', 'aria-label': title });
     this.node = el('figure.card.curve', null,
@@ -31,7 +34,7 @@ export class Curves {
     return new uPlot({
       width: this.box.clientWidth, height: HEIGHT, padding: [8, 4, 0, 0], legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
-      scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
+      scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.12 : this.least] } },
       axes: [
         { ...axis, size: 28, gap: 7, space: 70, values: (plot, splits, axis, space, step) => splits.map((unix) => { const at = new Date(unix * 1000); return `${two(at.getHours())}:${two(at.getMinutes())}${step < 60 ? ':' + two(at.getSeconds()) : ''}`; }) },
         { ...axis, size: 58, gap: 4, space: 34, values: (plot, splits) => splits.map((value) => (value ? this.show(value) : '0')) },
@@ -55,8 +58,16 @@ export class Curves {
   set(data) {
     this.data = data;
     if (!this.box.clientWidth) return;
+    if (!data.slice(1).some((points) => points.some((value) => value !== null))) {
+      this.plot?.destroy();
+      this.plot = null;
+      put(this.box, el('p.note', null, this.none));
+      this.value.textContent = '';
+      this.box.setAttribute('aria-label', `${this.title}: ${this.none}`);
+      return;
+    }
     if (this.plot) this.plot.setData(data);
-    else this.plot = this.#made(data);
+    else { put(this.box); this.plot = this.#made(data); }
     this.#under(this.plot.cursor.idx);
   }
 

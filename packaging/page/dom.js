@@ -39,6 +39,11 @@ export function put(node, ...children) {
   return fill(node, children);
 }
 
+/** A text whose parts in backquotes are what somebody types: `tunrouter doctor`. */
+export function spoken(words) {
+  return words.split('`').map((part, at) => (at % 2 ? el('code', null, part) : part));
+}
+
 /** Set a text only where it is another one: the browser lays out nothing for what stayed. */
 export function text(node, value) {
   if (node.textContent !== value) node.textContent = value;

@@ -4,7 +4,8 @@
 export const byName = new Intl.Collator('en', { numeric: true }).compare;
 
 const STEPS = ['', 'k', 'M', 'G', 'T', 'P'];
-const NOBODY = '00000000-0000-0000-0000-000000000000';
+/** The namespace of hosts that name none. */
+export const NOBODY = '00000000-0000-0000-0000-000000000000';
 
 function scaled(value) {
   let step = 0;

@@ -1,14 +1,15 @@
 // A table of any length: only the rows in sight are elements. Sorted by a click on a column's title, moved
 // through by the arrow keys, read by a screen reader as a table with all its rows.
 
-import { el, put, text } from './dom.js';
+import { el, put, spoken } from './dom.js';
 import { byName } from './format.js';
 
 const SPARE = 6; // rows above and below what is in sight
 const HELD = 2500; // milliseconds for which rows stay in place under a moving pointer
 
 /**
- * A column: {name, title, show(row) -> text or node, key(row) -> what it is sorted by, number, down, wide}.
+ * A column: {name, title, about, show(row) -> text or node, key(row) -> what it is sorted by, number, down, whole}.
+ * `about` explains the title; `whole` tells the whole text to who points at it, as it may be cut off.
  * `link(row)` is the address that a row leads to; `mark(row)` a class of the row.
  */
 export class Table {
@@ -35,10 +36,9 @@ export class Table {
   end() { this.watcher.disconnect(); }
 
   #title(column) {
-    const sortable = Boolean(column.key);
-    const inner = sortable
-      ? el('button', { type: 'button', onclick: () => this.order(column.name) }, column.title)
-      : el('span', null, column.title);
+    const inner = column.key
+      ? el('button', { type: 'button', title: column.about, onclick: () => this.order(column.name) }, column.title)
+      : el('span', { title: column.about }, column.title);
     column.head = el(`div.c-${column.name}${column.number ? '.num' : ''}`, { role: 'columnheader' }, inner);
     return column.head;
   }
@@ -79,7 +79,7 @@ export class Table {
     this.rows = rows;
     this.place = new Map(rows.map((row, at) => [this.key(row), at]));
     this.empty.hidden = rows.length > 0;
-    text(this.empty, rows.length ? '' : note);
+    if (this.note !== note) put(this.empty, spoken(this.note = note));
     this.scroller.setAttribute('aria-rowcount', String(rows.length + 1));
     this.#draw();
   }
@@ -152,6 +152,7 @@ export class Table {
         if (stamp === undefined || cell.stamp !== stamp) { put(cell.node, value); cell.stamp = stamp ?? null; cell.text = null; }
       } else if (cell.text !== value) {
         cell.node.textContent = value;
+        if (column.whole) cell.node.title = value;
         cell.text = value;
         cell.stamp = null;
       }

@@ -12,13 +12,13 @@ const WHY = {
 
 function named(row) {
   const good = row.state === 'good';
-  return [el(`i.dot.${row.live ? (good ? 'up' : 'draining') : 'away'}`, { role: 'img', 'aria-label': row.state }), el('span.name', null, row.name), row.here ? el('small', null, ' this hub') : null];
+  return [el(`i.dot.${row.live ? (good ? 'up' : 'draining') : 'away'}`, { role: 'img', 'aria-label': row.state }), el('span.name', { title: row.name }, row.name), row.here ? el('small', { title: 'this hub has made this page' }, ' this hub') : null];
 }
 
 function wrong(row) {
   if (row.state === 'good') return el('span.fine', null, 'good');
   const why = [WHY[row.state], row.error].filter(Boolean).join(': ');
-  return el('span', { title: why }, el(`span.chip${row.live ? '.warn' : '.bad'}`, null, row.state), ` ${why}`);
+  return el('span', { title: `${row.state}: ${why}` }, el(`span.chip${row.live ? '.warn' : '.bad'}`, null, row.state), ` ${why}`);
 }
 
 const COLUMNS = [
@@ -29,8 +29,8 @@ const COLUMNS = [
   { name: 'rtt', title: 'RTT', number: true, show: (row) => ms(row.rtt_s), key: (row) => row.rtt_s ?? -1, down: true },
   { name: 'heard', title: 'Heard', number: true, show: (row) => (row.heard_s === null ? '–' : `${span(row.heard_s)} ago`), key: (row) => row.heard_s ?? -1, down: true },
   { name: 'since', title: 'Up', number: true, show: (row) => span(row.up_s), key: (row) => row.up_s, down: true },
-  { name: 'software', title: 'Version', show: (row) => row.software.replace(/^tunrouter /, '') || '–', key: (row) => row.software },
-  { name: 'prefix', title: 'Address', show: (row) => row.address || '–', key: (row) => row.address },
+  { name: 'software', title: 'Version', whole: true, show: (row) => row.software.replace(/^tunrouter /, '') || '–', key: (row) => row.software },
+  { name: 'prefix', title: 'Address', whole: true, show: (row) => row.address || '–', key: (row) => row.address },
 ];
 
 /** Problems first, then by name; the hub that was asked before all that are well. */

@@ -1,13 +1,13 @@
 // The configuration in force, and what a reload of its files would change, before it does.
 
 import { get, post } from './api.js';
-import { confirmed, el, put, say, text } from './dom.js';
+import { confirmed, el, put, say, spoken, text } from './dom.js';
 import { clock } from './format.js';
 
 function findings(title, rows, kind) {
   if (!rows.length) return null;
   return el(`div.findings.${kind}`, null, el('h3', null, title), el('ul', null, rows.map((one) => el('li', null,
-    one.where ? el('code', null, one.where) : null, el('span', null, one.text), one.hint ? el('span.remedy', null, one.hint) : null))));
+    one.where ? el('code', null, one.where) : null, el('span', null, spoken(one.text)), one.hint ? el('span.remedy', null, spoken(one.hint)) : null))));
 }
 
 function changes(rows) {

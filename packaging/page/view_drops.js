@@ -1,12 +1,13 @@
 // Dropped packets and refused clients, by reason, each with what to do about it.
 
 import { get } from './api.js';
-import { el, put } from './dom.js';
+import { el, put, spoken } from './dom.js';
 import { number, span, tenant } from './format.js';
 import { hosts } from './store.js';
 import { tenants } from './tenants.js';
 
 const EVERY = 5000;
+const ENDED = '(ended)'; // stands for all hosts that are gone
 
 function byReason(rows) {
   const found = new Map();
@@ -26,12 +27,12 @@ function card(one, most, kind) {
   bar.style.width = `${Math.max(2, Math.round((100 * one.count) / most))}%`;
   meter.append(bar);
   return el(`li.card.drop${now ? '.now' : ''}`, null,
-    el('div.line', null, el('h3', null, one.reason), meter, el('b.num', null, number(one.count))),
+    el('div.line', null, el('h3', null, one.reason), meter, el('b.num', null, number(one.count), el('small', null, ` ${kind === 'refused' ? 'time' : 'packet'}${one.count === 1 ? '' : 's'}`))),
     el('p', null, one.about),
-    el('p.remedy', null, el('b', null, 'What to do: '), one.remedy),
+    el('p.remedy', null, el('b', null, 'What to do: '), spoken(one.remedy)),
     one.last ? el('p.when', null, `Last ${span(one.last.ago_s)} ago: `, el('code', null, kind === 'refused' ? `${one.last.peer} ${one.last.why}` : one.last.packet)) : null,
     kind === 'refused' ? null : el('p.whose', null, one.hosts.sort((a, b) => b.count - a.count).slice(0, 6).map((row) => [
-      el('span.gateway', null, row.host, el('small', null, ` ${number(row.count)}`))]),
+      el('span.gateway', null, row.host === ENDED ? 'hosts that are gone' : row.host, el('small', null, ` ${number(row.count)}`))]),
     one.hosts.length > 6 ? `and ${number(one.hosts.length - 6)} more` : null));
 }
 

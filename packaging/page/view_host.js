@@ -2,7 +2,7 @@
 
 import { get, post } from './api.js';
 import { Curves } from './curves.js';
-import { confirmed, el, put, say, text } from './dom.js';
+import { confirmed, el, put, say, spoken, text } from './dom.js';
 import { clock, ms, number, rate, share, size, span } from './format.js';
 import { PROBLEMS, hosts, watch } from './store.js';
 import { chips } from './view_hosts.js';
@@ -14,10 +14,13 @@ function facts(pairs) {
   return el('dl', null, pairs.filter(([, value]) => value !== '' && value !== null && value !== undefined).map(([name, value]) => [el('dt', null, name), el('dd', null, value)]));
 }
 
+const RIGHT = new Set(['Rate', 'Packets']); // columns of numbers
+
 function grid(id, titles, rows) {
+  const kinds = titles.map((title) => (RIGHT.has(title) ? '.num' : ''));
   return el('div.wide', { tabindex: 0, role: 'region', 'aria-labelledby': id }, el('table', null,
-    el('thead', null, el('tr', null, titles.map((title) => el('th', { scope: 'col' }, title)))),
-    el('tbody', null, rows.map((row) => el('tr', null, row.map((cell) => el('td', null, cell)))))));
+    el('thead', null, el('tr', null, titles.map((title, at) => el(`th${kinds[at]}`, { scope: 'col' }, title)))),
+    el('tbody', null, rows.map((row) => el('tr', null, row.map((cell, at) => el(`td${kinds[at]}`, null, cell)))))));
 }
 
 function section(id, title, ...children) {
@@ -68,10 +71,10 @@ export function view(main, { me, rest }) {
     me.may.includes('kick') ? act('Kick', 'kick', ['Its sessions end at once, and connections through them stand still until it is back.', 'Its client may connect again; only taking away its login or its rule keeps it out.']) : null,
   ];
   const curves = {
-    rate: new Curves('Rate', [{ name: 'in', colour: '--accent' }, { name: 'out', colour: '--second' }], rate),
-    rtt: new Curves('Round trip', [{ name: 'rtt', colour: '--accent' }], ms),
-    loss: new Curves('Loss of datagrams', [{ name: 'loss', colour: '--accent' }], share),
-    queue: new Curves('Queue', [{ name: 'queue', colour: '--accent' }], ms),
+    rate: new Curves('Rate', [{ name: 'in', colour: '--accent' }, { name: 'out', colour: '--second' }], rate, 125),
+    rtt: new Curves('Round trip', [{ name: 'rtt', colour: '--accent' }], ms, 0.01, 'Not measured: clients of tunrouter are.'),
+    loss: new Curves('Loss of datagrams', [{ name: 'loss', colour: '--accent' }], share, 0.01, 'Not measured: packets go by the stream, not as datagrams.'),
+    queue: new Curves('Queue', [{ name: 'queue', colour: '--accent' }], ms, 0.01),
   };
   const problems = el('div.problems'), details = el('div.details');
   put(main,
@@ -135,7 +138,7 @@ export function view(main, { me, rest }) {
     const wrong = JSON.stringify(told.problems);
     if (wrong !== shown) {
       shown = wrong;
-      put(problems, told.problems.map((one) => el(`div.problem${PROBLEMS[one.code]?.bad ? '.bad' : '.warn'}`, null, el('b', null, PROBLEMS[one.code]?.word ?? one.code), el('span', null, one.text), one.remedy && !one.text.includes(one.remedy) ? el('span.remedy', null, one.remedy) : null)));
+      put(problems, told.problems.map((one) => el(`div.problem${PROBLEMS[one.code]?.bad ? '.bad' : '.warn'}`, null, el('b', null, PROBLEMS[one.code]?.word ?? one.code), el('span', null, spoken(one.text)), one.remedy && !one.text.includes(one.remedy) ? el('span.remedy', null, spoken(one.remedy)) : null)));
     }
     if (document.getSelection()?.toString() && details.contains(document.getSelection().anchorNode)) return;
     const focused = details.contains(document.activeElement);

@@ -15,7 +15,7 @@ export function chips(problems) {
 
 /** A dot and the name of a host, the tenant below it where the screen is narrow. */
 function named(row) {
-  return [el(`i.dot.${row.state}`, { role: 'img', 'aria-label': row.state }), el('span.name', null, row.host)];
+  return [el(`i.dot.${row.state}`, { role: 'img', 'aria-label': row.state }), el('span.name', { title: row.host }, row.host)];
 }
 
 function prefixes(row) {
@@ -24,15 +24,15 @@ function prefixes(row) {
 
 const COLUMNS = [
   { name: 'host', title: 'Host', show: named, stamp: (row) => `${row.state} ${row.host}`, key: (row) => row.host },
-  { name: 'tenant', title: 'Tenant', show: (row) => row.tenant, key: (row) => row.tenant },
+  { name: 'tenant', title: 'Tenant', whole: true, show: (row) => row.tenant, key: (row) => row.tenant },
   { name: 'state', title: 'What is wrong', show: (row) => (row.problems.length ? el('span', { title: problemWords(row) }, chips(row.problems)) : el('span.fine', null, row.state === 'up' ? 'up' : row.state)), stamp: (row) => `${row.state} ${row.problems}`, key: (row) => row.rank, down: true },
-  { name: 'in', title: 'In', number: true, show: (row) => rate(row.in), key: (row) => row.in, down: true },
-  { name: 'out', title: 'Out', number: true, show: (row) => rate(row.out), key: (row) => row.out, down: true },
-  { name: 'rtt', title: 'RTT', number: true, show: (row) => ms(row.rtt), key: (row) => row.rtt ?? -1, down: true },
-  { name: 'queue', title: 'Queue', number: true, show: (row) => size(row.queue), key: (row) => row.queue, down: true },
-  { name: 'drops', title: 'Drops', number: true, show: (row) => (row.drops ? number(row.drops) : '–'), key: (row) => row.drops, down: true },
-  { name: 'since', title: 'For', number: true, show: (row) => span(hosts.now - row.since), key: (row) => -row.since },
-  { name: 'prefixes', title: 'Behind it', show: prefixes, key: prefixes },
+  { name: 'in', title: 'In', about: 'From the host to the hub', number: true, show: (row) => rate(row.in), key: (row) => row.in, down: true },
+  { name: 'out', title: 'Out', about: 'From the hub to the host', number: true, show: (row) => rate(row.out), key: (row) => row.out, down: true },
+  { name: 'rtt', title: 'RTT', about: 'Round trip between the hub and the host', number: true, show: (row) => ms(row.rtt), key: (row) => row.rtt ?? -1, down: true },
+  { name: 'queue', title: 'Queue', about: 'What waits in the hub for the host', number: true, show: (row) => size(row.queue), key: (row) => row.queue, down: true },
+  { name: 'drops', title: 'Drops', about: 'Packets of the host, and for it, that were dropped', number: true, show: (row) => (row.drops ? number(row.drops) : '–'), key: (row) => row.drops, down: true },
+  { name: 'since', title: 'For', about: 'For how long it has been up, or away', number: true, show: (row) => span(hosts.now - row.since), key: (row) => -row.since },
+  { name: 'prefixes', title: 'Behind it', about: 'Prefixes whose routes lead to the host', whole: true, show: prefixes, key: prefixes },
 ];
 
 /** Show the view; ends with end(). */

@@ -7,7 +7,7 @@ import { tenants } from './tenants.js';
 
 const MOST = 40; // hosts that are drawn; of more, those with problems and the busiest
 const SETTLED = 10000; // milliseconds for which the same hosts stay on the map
-const ROW = 46;
+const ROW = 46, TALL = 60; // a link's height; that of one with its rates below its name
 const STRAIGHT = 104;
 
 function busiest(rows) {
@@ -45,6 +45,9 @@ function asTenants(rows) {
   return sorted.map((one) => ({ ...one, warn: one.wrong > 0, behind: `${number(one.hosts)} hosts${one.wrong ? `, ${number(one.wrong)} with problems` : ''}` }));
 }
 
+const shortRates = (node) => `↑${shortRate(node.in)} ↓${shortRate(node.out)}`;
+const longRates = (node) => (node.in + node.out >= 1 ? `↑ ${rate(node.in)}  ↓ ${rate(node.out)}` : 'idle');
+
 function width(bytes) {
   return bytes ? Math.min(7, 1 + Math.max(0, Math.log10(bytes) - 3) ** 1.35 * 0.75) : 1;
 }
@@ -58,7 +61,7 @@ export function view(main, { me, query }) {
   const told = el('p.note', { role: 'status' });
   put(main,
     el('div.head', null, el('h1', null, 'Map')),
-    el('div.tools', { role: 'search' }, search, ns, el('span.key', null, el('i.line'), 'to the hub and back; the thicker, the more')),
+    el('div.tools', { role: 'search' }, search, ns, el('span.key', null, el('i.line'), '↑ to the hub, ↓ from it, in bit/s; the thicker, the more')),
     told, picture);
   let drawn = new Map();
 
@@ -85,7 +88,8 @@ export function view(main, { me, query }) {
     const narrow = picture.clientWidth < 720;
     const W = Math.max(320, picture.clientWidth), sides = narrow ? 1 : 2;
     const each = Math.ceil(list.length / sides);
-    const step = Math.max(ROW, Math.min(1.8 * ROW, (picture.clientHeight - 24) / Math.max(1, each)));
+    const least = narrow ? TALL : ROW;
+    const step = Math.max(least, Math.min(1.8 * least, (picture.clientHeight - 24) / Math.max(1, each)));
     const H = Math.max(narrow ? 120 : 260, each * step + 24);
     const hub = narrow ? { x: 36, y: H / 2 } : { x: W / 2, y: H / 2 };
     const reach = narrow ? W - 36 - 196 : Math.min(380, W / 2 - 196);
@@ -111,13 +115,15 @@ export function view(main, { me, query }) {
       const dot = svg('circle', { cx: node.x, cy: node.y, r: 6 });
       const name = svg('text.name', { x: node.x + 13 * side, y: node.y - 2, 'text-anchor': anchor });
       const more = svg('text.behind', { x: node.x + 13 * side, y: node.y + 13, 'text-anchor': anchor });
-      const rates = narrow ? null : svg('text.rates', { x: node.x - 12 * side, y: node.y - 6, 'text-anchor': node.left ? 'start' : 'end' });
+      const rates = narrow ? svg('text.rates', { x: node.x + 13, y: node.y + 27 })
+        : svg('text.rates', { x: node.x - 12 * side, y: node.y - 6, 'text-anchor': node.left ? 'start' : 'end' });
       const title = svg('title');
-      const item = svg('a.node', { href: node.href }, title, svg('rect', { x: node.left ? node.x - 185 : node.x - 12, y: node.y - 20, width: 197, height: 40, rx: 6 }), dot, name, more);
-      if (rates) items.append(rates);
+      const item = svg('a.node', { href: node.href }, title, svg('rect', { x: node.left ? node.x - 185 : node.x - 12, y: node.y - 20, width: 197, height: narrow ? 54 : 40, rx: 6 }), dot, name, more);
       links.append(link);
+      if (narrow) item.append(rates);
+      else items.append(rates); // below what can be clicked
       items.append(item);
-      drawn.set(node.key, { link, item, name, more, rates, title });
+      drawn.set(node.key, { link, item, name, more, rates, title, show: narrow ? longRates : shortRates });
     }
     const centre = svg('g.hub', null,
       svg('circle', { cx: hub.x, cy: hub.y, r: narrow ? 20 : 34 }),
@@ -137,7 +143,7 @@ export function view(main, { me, query }) {
       one.item.setAttribute('class', `node ${node.away ? 'away' : ''} ${kind}`);
       text(one.name, clip(node.name, 21));
       text(one.more, clip(node.behind, 27));
-      if (one.rates) text(one.rates, node.away ? '' : `↑${shortRate(node.in)} ↓${shortRate(node.out)}`);
+      text(one.rates, node.away ? '' : one.show(node));
       text(one.title, `${node.name}: ${rate(node.in)} to the hub, ${rate(node.out)} from it. ${node.behind}`);
     }
   }

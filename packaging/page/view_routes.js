@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { el, field, put, text } from './dom.js';
-import { number, tenant } from './format.js';
+import { NOBODY, number, tenant } from './format.js';
 import { hosts } from './store.js';
 import { Table } from './table.js';
 import { tenants } from './tenants.js';
@@ -12,16 +12,16 @@ const TYPED = 250; // milliseconds after the last key until the hub is asked
 
 function gateways(row) {
   return row.gateways.map((one) => el(`span.gateway.${one.carries ? 'carries' : one.live ? 'live' : 'gone'}`,
-    { title: `${one.source}, metric ${one.metric}; ${one.carries ? 'carries packets now' : one.live ? 'connected, stands by' : 'not connected'}` },
+    { title: `${one.host}: ${one.source}, metric ${one.metric}; ${one.carries ? 'carries packets now' : one.live ? 'connected, stands by' : 'not connected'}` },
     one.host, one.metric ? el('small', null, ` ${one.metric}`) : null));
 }
 
 const COLUMNS = [
-  { name: 'prefix', title: 'Prefix', show: (row) => row.prefix },
+  { name: 'prefix', title: 'Prefix', whole: true, show: (row) => row.prefix },
   { name: 'gateways', title: 'Through', show: gateways, stamp: (row) => JSON.stringify(row.gateways) },
-  { name: 'tenant', title: 'Tenant', show: (row) => tenant(row.ns, hosts.namespaces) },
-  { name: 'table', title: 'Table', show: (row) => row.table || '–' },
-  { name: 'source', title: 'From', show: (row) => [...new Set(row.gateways.map((one) => one.source))].join(', ') },
+  { name: 'tenant', title: 'Tenant', whole: true, show: (row) => tenant(row.ns, hosts.namespaces) },
+  { name: 'table', title: 'Table', whole: true, show: (row) => (row.ns !== NOBODY && row.table?.toLowerCase() === row.ns ? "the tenant's" : row.table || '–') },
+  { name: 'source', title: 'From', whole: true, show: (row) => [...new Set(row.gateways.map((one) => one.source))].join(', ') },
 ];
 
 function explainer() {
@@ -56,7 +56,7 @@ function explainer() {
 }
 
 function steps(told) {
-  const lines = told.lines.map(([subject, what]) => el('li', null, el('b', null, subject), el('span', null, what)));
+  const lines = told.lines.map(([subject, what]) => el('li', null, el('b', null, subject), el('span', null, what.replace(NOBODY, 'default'))));
   return [
     el('ol.steps', null, lines),
     el(`p.verdict${told.delivered ? '.good' : '.bad'}`, null, told.delivered ? 'It would be delivered.' : 'It would not be delivered.'),

@@ -10,10 +10,10 @@ const MOST = 2000; // lines that are kept
 const COLUMNS = [
   { name: 'time', title: 'Time', show: (row) => row.time },
   { name: 'fate', title: 'Fate', show: (row) => el(`span.chip.${row.fate === 'forwarded' ? 'good' : 'bad'}`, null, row.fate === 'answered' ? 'dropped, told' : row.fate), stamp: (row) => row.fate },
-  { name: 'from', title: 'From', show: (row) => row.from || '–' },
-  { name: 'to', title: 'To', show: (row) => row.to || '–' },
-  { name: 'packet', title: 'Packet', show: (row) => row.packet },
-  { name: 'way', title: 'Why, or which way', show: (row) => row.reason || row.way || '–' },
+  { name: 'from', title: 'From', whole: true, show: (row) => row.from || '–' },
+  { name: 'to', title: 'To', whole: true, show: (row) => row.to || '–' },
+  { name: 'packet', title: 'Packet', whole: true, show: (row) => row.packet },
+  { name: 'way', title: 'Why, or which way', whole: true, show: (row) => row.reason || row.way || '–' },
 ];
 
 /** Show the view. */

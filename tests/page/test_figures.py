@@ -92,6 +92,8 @@ def test_the_first_load_from_a_real_hub_with_a_thousand_hosts(opens: Opens, tmp_
         assert 20_000 < tab.received <= MOST_BYTES
         listed = "performance.getEntriesByType('resource').find((one) => one.name.endsWith('/x/hosts'))"
         assert 2 * tab.run(f"{listed}.encodedBodySize") < tab.run(f"{listed}.decodedBodySize")
+        painted = tab.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+        assert painted / 1000 <= MOST_SECONDS
 
 
 def _prefix(number: int) -> str:

@@ -40,7 +40,8 @@ def _compared(tab: Tab) -> None:
 
 
 def _drawn(tab: Tab) -> None:
-    tab.wait("document.querySelectorAll('.curve canvas').length === 4 && document.querySelector('#history')")
+    tab.wait("document.querySelectorAll('.curve canvas, .curve .note').length === 4")
+    tab.wait("Boolean(document.querySelector('#history'))")
 
 
 VIEWS = {

@@ -97,7 +97,7 @@ class TestOfARealHub:
         tab = stage.open("hosts")
         tab.wait(row("host-1"))
         tab.go(URL + tab.run(f"{row('host-1')}.querySelector('a').getAttribute('href')"))
-        tab.wait("document.querySelectorAll('.curve canvas').length === 4")
+        tab.wait("document.querySelectorAll('.curve canvas, .curve .note').length === 4")
         lines = stage.clients["host-1"].line_count()
         tab.click("button", "Kick")
         tab.click("dialog button", "Kick")

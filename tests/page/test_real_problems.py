@@ -134,8 +134,7 @@ def _settle(tab: Tab, view: str) -> None:
         tab.click("button", "Compare")
         tab.says("A reload would change nothing.")
     elif view in ("host-1", "twice"):
-        tab.wait(
-            "document.querySelectorAll('.curve canvas').length === 4 && document.querySelector('#history')"
-        )
+        tab.wait("document.querySelectorAll('.curve canvas, .curve .note').length === 4")
+        tab.wait("Boolean(document.querySelector('#history'))")
     elif view == "drops":
         tab.says("What to do")

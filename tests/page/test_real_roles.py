@@ -41,6 +41,8 @@ def test_a_viewer_sees_all_and_changes_nothing(stage: Stage) -> None:
     tab = stage.open("hosts", VIEWER)
     one = _id(tab, "host-1")
     assert {"host-1", "host-2", "mine", "theirs"} <= set(tab.run(NAMES))
+    for name, title in (("mine", "Bakery"), ("theirs", "Shipyard")):
+        assert title in tab.run(f"{row(name)}.textContent")
     right = stage.config.read_text()
     stage.config.write_text(right.replace("192.168.127.0/24", "192.168.128.0/24"))
     try:

@@ -193,13 +193,13 @@ def test_without_a_cluster_there_is_no_view_of_one(few: Few, opens: Opens) -> No
 
 def test_one_host_has_curves_sessions_and_flows(many: Many, opens: Opens) -> None:
     hub, url = many
-    tab = opens(url, "host/24")
+    tab = opens(url, "host/26")
     tab.wait("document.querySelectorAll('.curve canvas').length === 4")
     tab.says("Flows that carry most now")
-    tab.wait(f"document.querySelector('h1').textContent === {hub.rows[24]['host']!r}")
+    tab.wait(f"document.querySelector('h1').textContent === {hub.rows[26]['host']!r}")
     tab.says("10.1.0.1:443")
-    assert hub.rows[24]["prefixes"][0] in tab.text()
-    hub.tick(lambda hub: hub.spoil(24, "dropping"))
+    assert hub.rows[26]["prefixes"][0] in tab.text()
+    hub.tick(lambda hub: hub.spoil(26, "dropping"))
     tab.says("1,234 packets in the last 30 s: no-route")
 
 

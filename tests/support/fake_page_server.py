@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from lib import api_page, cluster_view, page_files
+from lib import api_page, cluster_view, ctl_drops, page_files
 from lib.api_request import Who
 from lib.forward_drop_reasons import Reason, Refusal
 
@@ -92,6 +92,8 @@ class FakeHub:
         """The change that waits until somebody keeps it."""
         self.cuts = 0
         """Raised by cut(): streams that are open end."""
+        self.step = 10
+        """Seconds between two points of a curve."""
 
     def _host(self, number: int) -> Row:
         chance = self.random
@@ -275,20 +277,22 @@ class FakeHub:
 
     def curves(self, number: int, since: float) -> Row:
         """The reply to /x/hosts/ID/curves."""
-        row, step = self.rows[number], 10
-        end = int(self.now) // step * step
-        times = [one for one in range(end - 3590, end + 1, step) if one > since]
+        row, step = self.rows[number], self.step
+        end = int(time.time()) // step * step
+        times = [one for one in range(end - 359 * step, end + 1, step) if one > since]
         chance = random.Random(number)
         wave = [0.6 + 0.4 * chance.random() + (0.8 if at % 120 > 90 else 0.0) for at in range(len(times))]
         gone = row["state"] == "away"
         shown = [not (gone and one > self.now - 340) for one in times]
         peak = max(row["in"], 3e5)
 
-        def line(scale: float, low: float = 0.0) -> list[float | None]:
-            return [low + scale * one if seen else None for one, seen in zip(wave, shown, strict=True)]
+        def line(scale: float, low: float = 0.0, measured: bool = True) -> list[float | None]:
+            seen = [one and measured for one in shown]
+            return [low + scale * one if there else None for one, there in zip(wave, seen, strict=True)]
 
+        rtt, loss = line(0.02, 0.004, bool(row["software"])), line(0.004, 0.0, number % 3 > 0)
         return {
-            "step_s": step, "start": times[0] if times else end, "in": line(peak), "out": line(peak * 0.4), "rtt": line(0.02, 0.004), "loss": line(0.004), "queue_s": line(row["queue_s"] + 0.004),
+            "step_s": step, "start": times[0] if times else end, "in": line(peak), "out": line(peak * 0.4), "rtt": rtt, "loss": loss, "queue_s": line(row["queue_s"] + 0.004),
             "drops_s": line(0.0),
         }  # fmt: skip
 
@@ -319,7 +323,7 @@ class FakeHub:
             )
         return {
             "service": "hub",
-            "table": "main",
+            "table": row["ns"] if at % 6 == 0 else "main",
             "ns": None if at % 3 else row["ns"],
             "prefix": f"10.{at >> 16 & 255}.{at >> 8 & 255}.{at & 255}/32",
             "gateways": gateways,
@@ -371,6 +375,7 @@ class FakeHub:
              "last": {"packet": "10.0.0.1 > 192.0.2.9: TCP 41000 > 443 [S], 60 B", "ago_s": 3.0 + 40 * at}}
             for reason in (Reason.NO_ROUTE, Reason.TRUNCATED, Reason.NOT_IP) for at in range(9)
         ]  # fmt: skip
+        rows.append({**rows[-1], "host": ctl_drops.ENDED, "peer": "", "count": 60_000, "last": None})
         refusals = [
             {"service": "hub", "reason": one.value, "count": 30 * (at + 1), "about": one.doc, "remedy": one.remedy, "last": {"peer": "203.0.113.9:5050", "why": one.doc, "ago_s": 20.0 * (at + 1)}}
             for at, one in enumerate((Refusal.UNAUTHORIZED, Refusal.MALFORMED, Refusal.NAME))
