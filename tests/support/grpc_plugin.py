@@ -4,7 +4,7 @@ The one argument is JSON:
 
     {"port": 8001, "token": "",
      "routes": {NAMESPACE or "*": {DST: GATEWAY}}, "rules": {HOST: ENDPOINT}, "logins": {NAME: PASSWORD},
-     "nodes": {HOST: NODE}, "limits": {SCOPE: [IN, OUT]},
+     "nodes": {HOST: NODE}, "limits": {SCOPE: [IN, OUT]}, "admitted": [ADDRESS:PORT], "untaken": [SERVICE],
      "failing": [DST], "held": [DST], "tls": false}
 
 Each call is printed as `asked METHOD {fields}`. A held destination is answered after SIGUSR1, a failing one
@@ -73,6 +73,8 @@ class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
             "/proto.Router/GetRoute": ("dst id", self.route),
             "/proto.Ingress/GetRule": ("host service", self.rule),
             "/proto.Authenticator/Authenticate": ("username password client service", self.login),
+            "/proto.Admission/Admit": ("addr service network", self.admit),
+            "/proto.Observer/Observe": ("events", self.observe),
             "/proto.Hop/Select": ("network addr host client path src", self.select),
             "/proto.Limiter/Limit": ("network addr client src service scope", self.limit),
             "/proto.SD/Register": ("service", self.register),
@@ -143,6 +145,14 @@ class Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
         """Get: every session of that name."""
         found = [message for message in self.sessions.values() if read(message)[2] == name]
         return b"".join(bytes([1 << 3 | 2]) + varint(len(message)) + message for message in found)
+
+    def admit(self, context: Any, addr: str, **others: str) -> bytes:
+        """Admit."""
+        return write(addr in self.script.get("admitted", ()))
+
+    def observe(self, context: Any, events: str) -> bytes:
+        """Observe: one event with a state has nothing but texts."""
+        return write(not any(service in events for service in self.script.get("untaken", ())))
 
     def login(self, context: Any, username: str, password: str, client: str, service: str) -> bytes:
         """Authenticate."""

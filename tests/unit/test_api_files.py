@@ -136,6 +136,7 @@ def test_what_is_no_configuration_is_not_overwritten(api: Api, file: Path) -> No
     other = file.with_name("shadow.yaml")
     other.write_text("root:x:0:0\n")
     assert "is no configuration" in save(api, f"?path={other}", 500)
+    assert api.ask("POST", f"/config?path={other}", login=LOGIN).json["code"] == 40005
     assert other.read_text() == "root:x:0:0\n"
     os.mkfifo(file.with_name("fifo.yml"))
     assert "no regular file" in save(api, f"?path={file.with_name('fifo.yml')}", 500)

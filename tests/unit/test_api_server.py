@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,22 @@ def test_requests_without_end_let_others_run(api: Api) -> None:
     found = answer(api, REQUEST % b"" * count + REQUEST % b"Connection: close\r\n")
     assert found.count(b"HTTP/1.1 200 OK") == count + 1
     assert loop.iteration - before >= count / 2
+
+
+def test_each_request_is_logged_where_that_is_wanted(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """With its status, and without its query and login, which may be secrets."""
+    caplog.set_level("INFO")
+    asked = b"Authorization: Basic czNjcmV0OnMzY3JldA==\r\nConnection: close\r\n"
+    request = (REQUEST % asked).replace(b"GET /config", b"POST /x/y?token=s3cret")
+    assert b" 404 " in answer(api, request).split(b"\r\n")[0]
+    logged = "api: POST /x/y from unix socket: 404"
+    assert [text for text in caplog.messages if "/x/y" in text] == [logged]
+    assert "s3cret" not in caplog.text
+    server = api.parts.api
+    assert server is not None
+    assert server.takes(replace(server.settings, access_log=False))
+    answer(api, request)
+    assert caplog.messages.count(logged) == 1
 
 
 def test_only_the_owner_may_connect(api: Api) -> None:

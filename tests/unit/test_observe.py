@@ -45,6 +45,7 @@ from lib.wire_relay import Request
 from tests.support.http_plugin import Plugin, replying
 from tests.support.hubs import running
 from tests.support.schema import schema
+from tests.unit.test_plugin_grpc import STATE
 
 RECORDED = [
     json.loads(row["body"])
@@ -53,11 +54,6 @@ RECORDED = [
     )
     if row["target"] == "/observer"
 ]
-STATE = (
-    "0a410a07736572766963651209736572766963652d30220673746174757332230a057265616479121a73657276"
-    "69636520736572766963652d30206973207265616479"
-)
-"""The second of these over gRPC, as GOST has sent it."""
 NOBODY = "00000000-0000-0000-0000-000000000000"
 CONFIG = """\
 services:

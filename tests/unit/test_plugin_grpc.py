@@ -20,6 +20,11 @@ from hypothesis import strategies as st
 from lib.plugin_grpc import _reply
 from lib.plugin_protobuf import decode, encode
 
+STATE = (
+    "0a410a07736572766963651209736572766963652d30220673746174757332230a057265616479121a73657276"
+    "69636520736572766963652d30206973207265616479"
+)
+"""ObserveRequest of a service that is ready, as a GOST 3.3 has sent it."""
 PROJECT = Path(__file__).parents[2]
 NS1 = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 TIMEOUT = 5.0
@@ -109,6 +114,27 @@ def test_a_hop_and_a_limiter_ask_a_real_server() -> None:
     assert answers == [
         {"addr": "h:1"}, f"failed: {url}: it names no node", [1e5, float(1 << 40)], [0, 0], [0, 0],
     ]  # fmt: skip
+
+
+def test_an_admission_and_an_observer_ask_a_real_server() -> None:
+    """It is told a state in the very bytes that a GOST has sent."""
+    with server(admitted=["192.0.2.1:7"], untaken=["other"]) as (url, process):
+        answers = ask(
+            """
+from lib import observe_events
+from lib.plugin_client import AdmissionPlugin, ObserverPlugin
+admission, observer = AdmissionPlugin(settings), ObserverPlugin(settings)
+states = [observe_events.status(service, "ready") for service in ("service-0", "other")]
+print(json.dumps([admission.admits(f"192.0.2.{n}:7", "service-0") for n in (1, 2)] + [observer.observe([one]) for one in states]))""",
+            url=url,
+        )
+        process.kill()
+        assert process.stdout is not None
+        asked = process.stdout.read()
+    assert answers == [True, False, True, False]
+    assert 'asked Admit {"addr": "192.0.2.1:7", "service": "service-0", "network": "tcp"}' in asked
+    event = bytes.fromhex(STATE).removeprefix(b"\n\x41").decode()
+    assert f"asked Observe {json.dumps({'events': event})}" in asked
 
 
 def test_an_sd_is_told_and_asked_by_a_real_server() -> None:
