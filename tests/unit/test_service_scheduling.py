@@ -55,16 +55,23 @@ def test_a_hub_pauses_while_packets_come_one_by_one(receives: list[tuple[int, fl
 
 
 class Clock:
-    """A clock that somebody's work and pauses move."""
+    """A clock that somebody's work and pauses move, and what others do at each turn of theirs."""
 
     def __init__(self) -> None:
         self.now, self.paused = 100.0, 0.0
         self.longest = 0.0
+        self.others = 0.0003
+        """Seconds that a pass of the event loop takes."""
+        self.passes = 0
 
     def work(self, seconds: float) -> None:
         self.now += seconds
 
     def sleep(self, seconds: float) -> None:
+        if seconds < 1e-6:  # a breath: one pass
+            self.passes += 1
+            self.now += self.others
+            return
         self.now += seconds
         self.paused += seconds
         self.longest = max(self.longest, seconds)
@@ -110,3 +117,44 @@ def test_a_pause_has_a_bound(clock: Clock) -> None:
     clock.work(5.0)
     step()
     assert clock.paused == MOST_SECONDS
+
+
+@pytest.mark.parametrize(("others", "paused"), [(0.0, 0.0), (0.00001, 0.0), (0.00005, 0.1), (0.02, 0.1)])
+def test_work_pauses_only_while_somebody_has_something_to_do(
+    clock: Clock, others: float, paused: float
+) -> None:
+    """Others get a turn after each millisecond anyway, and who has used it gets as long as was worked."""
+    clock.others = others
+    step = Breaths()
+    for _ in range(1000):
+        clock.work(0.0001)
+        step()
+    assert clock.passes >= 90
+    assert clock.paused == pytest.approx(paused, rel=0.1)
+
+
+BESIDE_OTHERS = """
+import time
+import gevent
+from lib.service_scheduling import Breaths
+
+def others():
+    while True:
+        end = time.thread_time() + 0.0005
+        while time.thread_time() < end:
+            pass
+        turns.append(1)
+        gevent.sleep(1e-9)
+
+turns = []
+gevent.spawn(others)
+end, step = time.thread_time() + 0.05, Breaths()
+while time.thread_time() < end:
+    step()
+print(len(turns))
+"""
+
+
+def test_whoever_always_has_something_to_do_gets_as_much_time_as_long_work_beside() -> None:
+    """With a real event loop: in 50 ms of CPU time half of it is 50 turns; one turn a pause would be 33."""
+    assert int(run(BESIDE_OTHERS)) >= 45
