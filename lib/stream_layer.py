@@ -58,6 +58,10 @@ class Codec(Protocol):
     speaks: frozenset[Spoken]
     """What the far end's first bytes may look like (wire_guess)."""
 
+    is_dear: bool
+    """Whether what the far end says first costs much. Once it has closed it is not looked at: of thousands of
+    clients that come at the same moment some give up while they wait, and the others need the time."""
+
     def turn_away(self) -> None:
         """Encode a hub's reply to a client that speaks another protocol: it shows what is spoken here."""
 
@@ -135,6 +139,8 @@ class Layered:
             if looked < FIRST_BYTES and guess(self.first) not in self.codec.speaks:
                 self.codec.turn_away()
                 raise ProtocolError(f"not a {self.codec.name} handshake", Refusal.TRANSPORT)
+            if not looked and self.codec.is_dear and self._below.has_closed():
+                raise ProtocolError(f"closed before its {self.codec.name} handshake", Refusal.CUT_OFF)
             self.codec.feed(landing[:size])
         self._drain()
 

@@ -163,6 +163,7 @@ class TlsCodec:
             self._incoming, self._outgoing, server_side=server, server_hostname=name
         )
         self._pin, self._server = pin, server
+        self.is_dear = server
         self._hello = b""  # what the far end said first, for an error message about it
         self.more = False
         self.output = self._outgoing.read

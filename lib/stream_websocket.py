@@ -70,6 +70,7 @@ class WebSocketCodec:
     name = "WebSocket"
     landing = memoryview(bytearray(1 << 17))
     speaks = frozenset({Spoken.WEBSOCKET, Spoken.HTTP, Spoken.UNKNOWN})
+    is_dear = False
 
     def __init__(self, path: str, headers: Headers = (), host: str = "") -> None:
         self._path, self._headers = path, [(name.encode(), text.encode()) for name, text in headers]

@@ -387,6 +387,31 @@ def test_a_stream_that_we_have_closed_ourselves_has_closed() -> None:
         assert stream.has_closed()
 
 
+@pytest.mark.parametrize("kind", ["tls", "ws"])
+def test_who_has_given_up_before_its_handshake_costs_none_of_tls(
+    kind: str, contexts: tuple[Any, Any]
+) -> None:
+    """Of clients that all come at once some give up while they wait. An upgrade costs little, and is answered."""
+    with stream_pair() as (ours, far):
+        below, (codec,) = Stream(far, "near"), codecs(kind, False, contexts)
+        (client,) = codecs(kind, True, contexts)
+        client.handshake()
+        ours.send_all(client.output())
+        far_end = ours._sock
+        far_end.shutdown(socket.SHUT_WR)
+        with gevent.Timeout(SECONDS):
+            while not below.has_closed():
+                gevent.sleep(0.001)
+            if kind == "tls":
+                with pytest.raises(ProtocolError, match="closed before its TLS handshake"):
+                    Layered(below, codec).open()
+            else:
+                Layered(below, codec).open()
+        below.close()
+        said = far_end.recv(4096)
+        assert said.startswith(b"HTTP/1.1 101") if kind == "ws" else not said
+
+
 @pytest.mark.parametrize(("seconds", "whole"), [(60.0, True), (0.0, False)], ids=["in time", "too much"])
 def test_what_a_peer_sent_before_it_closed_is_read_for_a_moment(
     seconds: float, whole: bool, monkeypatch: pytest.MonkeyPatch
