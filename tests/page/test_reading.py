@@ -113,11 +113,18 @@ def test_the_map_says_what_its_arrows_mean(few: Few, opens: Opens, width: int) -
     assert "↑ to the hub, ↓ from it, in bit/s" in tab.text()
 
 
-def test_a_trace_says_whose_packet_it_is_on_a_phone(few: Few, opens: Opens) -> None:
+LONG_PACKET = "2001:db8:1234:5678::41 > 2001:db8:9abc::7: TCP 41000 > 443 [S], 1420 B"
+
+
+@pytest.mark.parametrize(
+    ("width", "packet"), [(360, LONG_PACKET), (768, "10.0.0.1 > 10.0.0.2: TCP 41000 > 443 [S], 1420 B")]
+)
+def test_a_trace_says_whose_packet_it_is_on_small_screens(
+    few: Few, opens: Opens, width: int, packet: str
+) -> None:
     hub, url = few()
-    packet = "2001:db8:1234:5678::41 > 2001:db8:9abc::7: TCP 41000 > 443 [S], 1420 B"
     hub.packets = [[hub.now, "dropped", "hall-0001", "ward-0004", "", "no-route", packet]]
-    tab = opens(url, "trace", width=360, height=740)
+    tab = opens(url, "trace", width=width, height=740)
     tab.click("button", "Start")
     tab.says(packet)
     cells = """['from', 'to', 'packet', 'way', 'time'].map((name) => {
