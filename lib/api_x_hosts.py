@@ -12,7 +12,7 @@ from typing import Any
 
 import gevent
 
-from lib import api_audit, api_endpoint, ctl_session, prefixes
+from lib import api_audit, api_endpoint, ctl_session, hub_drain, prefixes
 from lib.api_endpoint import EVENTS, NO_STORE
 from lib.api_flows import Flows
 from lib.api_history import FIELDS, STEP_SECONDS
@@ -120,9 +120,7 @@ class HostPages:
         host = self._host(request)
         sessions = self._connected(host)
         self._tell(request, host, "drain", "drained")
-        for session in sessions:
-            session.tell_drain()
-        return Reply({"sessions": len(sessions)})
+        return Reply({"sessions": sum([hub_drain.move(session) for session in sessions])})
 
     def _tell(self, request: Request, host: Host, what: str, done: str) -> None:
         by = request.who.name or "the web API"

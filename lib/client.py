@@ -26,9 +26,9 @@ from lib.client_hop import LiveHops
 from lib.client_host import HostNames
 from lib.client_paths import Path, Paths
 from lib.client_push import Push
-from lib.client_reconnect import Away
 from lib.client_session import ClientSession
 from lib.client_transit import Transit
+from lib.client_tries import Away
 from lib.client_uplink import Batch
 from lib.counter_rates import Rates
 from lib.counters import Traffic

@@ -14,7 +14,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import gevent
@@ -24,8 +23,9 @@ from gevent.pool import Group
 from lib import client_dial, client_session, service_supervisor
 from lib.addresses import join_host_port
 from lib.client_backoff import LOST, Backoff
+from lib.client_handover import HOLD_SECONDS, KNOWN_SECONDS
 from lib.client_session import ClientSession
-from lib.client_tries import Ended, Tries, ended_by
+from lib.client_tries import Away, Ended, Tries, ended_by
 from lib.client_ways import Ways
 from lib.counter_rates import Rates
 from lib.errors import ProtocolError
@@ -42,18 +42,6 @@ NO_HUB_SECONDS = 2.0
 """How often it is looked whether there is a hub that no other session of the client has."""
 ENDS_SECONDS = 12.0
 """How long a hub that has asked all to leave may take to end, before its session is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Away:
-    """What is known of a client without a session."""
-
-    hub: str
-    """Address and port, as configured, of the hub that was tried last."""
-    reason: str = ""
-    """Why that failed, or why the session ended; empty before the first try has ended."""
-    next_at: float = 0.0
-    """When the next try begins, of the monotonic clock; in the past while one is under way."""
 
 
 class Owner(client_session.Owner, Protocol):
@@ -360,22 +348,30 @@ class Reconnector:
                 if node not in self._ways.nodes:
                     new.close()
                     continue
-                self._take_over(new, node, hold)
+                holds = hold or bool(session.hub.cluster)
+                self._take_over(new, node, holds)
             except Exception as error:  # noqa: BLE001  whatever it is, the session that there is stays
                 if new is not None:
                     new.close()
                 self._not_moved(node, error)
                 continue
-            if hold:
-                self._hold(session)
-            session.give_up(f"moved to {new.peer}", hold)
+            # Not in this greenlet: it may be one that looks after the session before.
+            self._leaving.spawn(self._hand_over, session, new.peer, holds, hold)
             return True
         return False
 
-    def _hold(self, session: ClientSession) -> None:
-        """Send by the session before until its hub says SWITCH: all other hosts have moved too."""
+    def _hand_over(self, session: ClientSession, peer: str, holds: bool, hub_ends: bool) -> None:
+        """Send by the session before for a while, if that `holds`; then give it up."""
+        try:
+            if holds:
+                self._hold(session, HOLD_SECONDS if hub_ends else KNOWN_SECONDS)
+        finally:  # also where the client ends meanwhile
+            session.give_up(f"moved to {peer}", hub_ends)
+
+    def _hold(self, session: ClientSession, seconds: float) -> None:
+        """Send by the session before until its hub says SWITCH, or all others know that we have moved."""
         session.decline()
-        session.hold.wait()
+        session.hold.wait(seconds)
         if self.held is session:
             self.held = None
             if self.session is not None:

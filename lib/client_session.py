@@ -352,6 +352,7 @@ class ClientSession:
             if isinstance(message, wire_control.Hello):
                 self._meet(message)
             elif isinstance(message, wire_control.Drain):
+                self.hold.asked()
                 self._client.leave(self, message.hold)
             elif isinstance(message, wire_control.Switch):
                 self.hold.switch(self.control)

@@ -8,6 +8,7 @@ Refuses to know: what is tried, and when (client_reconnect).
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lib import service_supervisor
@@ -30,6 +31,18 @@ class Ended(NamedTuple):
     """How long there was a session."""
     hop: int = -1
     """The number of the hop whose node has failed; -1 for the hub's, which is the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What is known of a client without a session."""
+
+    hub: str
+    """Address and port, as configured, of the hub that was tried last."""
+    reason: str = ""
+    """Why that failed, or why the session ended; empty before the first try has ended."""
+    next_at: float = 0.0
+    """When the next try begins, of the monotonic clock; in the past while one is under way."""
 
 
 def ended_by(error: Exception) -> Ended:

@@ -183,6 +183,10 @@ class Entrypoint:
         """Returns True: an sd is not asked about hosts that are here."""
         return True
 
+    def has_other_session(self, attachment: Attachment) -> bool:
+        """Returns False, likewise."""
+        return False
+
     def entered(self, attachment: Attachment) -> None:
         """A session has begun here."""
         directory = attachment.namespace.elsewhere
@@ -193,6 +197,8 @@ class Entrypoint:
     def left(self, attachment: Attachment) -> None:
         """A session has ended here."""
         self.registration.left(attachment)
+
+    withdraw = left
 
     def _ask(self, directory: Directory) -> None:
         for host in directory.wanted():

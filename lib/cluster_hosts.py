@@ -19,24 +19,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from lib import cluster_frames, cluster_ways, packet_offload
+from lib import cluster_frames, cluster_ways, hub_drain, ids, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
 from lib.cluster_registry import MAX_HUBS
-from lib.cluster_ways import FarGateway, Registry
+from lib.cluster_ways import FarGateway, Registry, Send, Way
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
 from lib.hub_turn import Owner
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.packet import Buffer, reversed_flow
+from lib.packet import reversed_flow
 from lib.plugin_cache import Unresolved
 from lib.route_gateways import Gateway
 from lib.service_scheduling import breathe, in_steps
@@ -54,9 +54,6 @@ CLOCK_SET_SECONDS = 0.5
 _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
 """Bytes of the largest packet that an envelope holds: a larger one is too big, and its sender is told so."""
 
-Send = Callable[[str, Attachment, Sequence[Buffer]], None]
-"""Sends a run of whole frames of an attachment to a hub (cluster_links.Links.send)."""
-
 
 class Claims(Protocol):
     """The list of the hosts that are here (cluster_claims, worker_registry)."""
@@ -66,28 +63,6 @@ class Claims(Protocol):
 
     def leave(self, place: Place) -> None:
         """A host has no session here any more."""
-
-
-class _Way:
-    """The sender of an attachment at another hub."""
-
-    __slots__ = ("_attachment", "_send")
-
-    queued = 0  # what waits is the link's
-
-    def __init__(self, attachment: Attachment, send: Send) -> None:
-        self._attachment, self._send = attachment, send
-
-    def send(self, buffers: Sequence[Buffer], /) -> None:
-        """Send a run of whole frames over the link; never waits."""
-        self._send(self._attachment.peer, self._attachment, buffers)
-
-    def close(self, because: str, /) -> None:
-        """Do nothing: the session is the other hub's."""
-
-    def is_alive(self, seconds: float, /) -> bool:
-        """Returns True: the registry says so."""
-        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -232,7 +207,7 @@ class Hosts:
                 while self._count > MAX_HOSTS and (oldest := next(iter(self._attachments))) != place:
                     self._end(oldest)
             found = there[hub] = self._made(namespace, host, hub)
-            found.sender = _Way(found, self.send)
+            found.sender = Way(found, self.send)
             FarHost(self._owner, found)
         return found
 
@@ -304,9 +279,17 @@ class Hosts:
             namespace.outdate()
 
     def _replaced(self, session: Attachment, place: Place, hub: str, what: str) -> None:
-        """End a session here whose client, or another one of its name, has a newer one at another hub."""
-        if self.registry.hubs[hub].claims[place] > _since(session):
-            session.sender.close(f"replaced by a new session of the same {what} at hub {hub}")
+        """End a session here whose client, or another one of its name, has a newer one at another hub.
+
+        Where it is the same client, what is on the way to and from this session still arrives.
+        """
+        if self.registry.hubs[hub].claims[place] <= _since(session):
+            return
+        why = f"replaced by a new session of the same {what} at hub {hub}"
+        if what != "client":
+            hub_drain.end_replaced(session, why)
+        elif not session.is_moving:
+            hub_drain.let_go(session, why)
 
     def receiver(self, hub: str) -> Receiver:
         """What takes the frames that come by a link with a hub."""
@@ -358,6 +341,10 @@ class Hosts:
     def left(self, attachment: Attachment) -> None:
         """A session has ended here."""
         self.sessions -= 1
+        self.withdraw(attachment)
+
+    def withdraw(self, attachment: Attachment) -> None:
+        """A session here is not to be reached by others any more."""
         place = attachment.namespace.id, attachment.host
         newest = self._newest(attachment)
         if newest is not None:
@@ -372,6 +359,17 @@ class Hosts:
         """The newest session here of an attachment's host; None where it has none."""
         sessions = attachment.namespace.sessions_of(attachment.host)
         return max(reversed(sessions), key=lambda other: other.since, default=None)
+
+    def has_other_session(self, attachment: Attachment) -> bool:
+        """Whether the client of a session here has a newer one at another hub, or one beside this one."""
+        place, own = (attachment.namespace.id, attachment.host), attachment.instance
+        for hub in self.registry.where(place):
+            instance = self.registry.instance(hub, place)
+            if ids.is_beside(own, instance):
+                return True
+            if own and own == instance and hub.claims[place] > _since(attachment):
+                return True
+        return False
 
     def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
         """Whether all hosts of these sessions are at another hub too; True where there is no other hub."""

@@ -6,13 +6,14 @@ Refuses to know: who says where hosts are (cluster_registry), when attachments e
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol, TypeVar
 from zlib import crc32
 
 from lib import ids
 from lib.cluster_places import Place
 from lib.namespace import Attachment
+from lib.packet import Buffer
 from lib.route_gateways import Gateway, weight
 
 
@@ -25,6 +26,8 @@ class OtherHub(Protocol):
 
 
 H = TypeVar("H", bound=OtherHub)
+Send = Callable[[str, Attachment, Sequence[Buffer]], None]
+"""Sends a run of whole frames of an attachment to a hub (cluster_links.Links.send)."""
 
 
 class Registry(Protocol[H]):
@@ -76,3 +79,25 @@ class FarGateway(Gateway[Attachment]):
         found = max(self.attachments, key=lambda one: weight(seed, one.peer))
         self.flows.remember(flow, found)
         return found
+
+
+class Way:
+    """The sender of an attachment at another hub."""
+
+    __slots__ = ("_attachment", "_send")
+
+    queued = 0  # what waits is the link's
+
+    def __init__(self, attachment: Attachment, send: Send) -> None:
+        self._attachment, self._send = attachment, send
+
+    def send(self, buffers: Sequence[Buffer], /) -> None:
+        """Send a run of whole frames over the link; never waits."""
+        self._send(self._attachment.peer, self._attachment, buffers)
+
+    def close(self, because: str, /) -> None:
+        """Do nothing: the session is the other hub's."""
+
+    def is_alive(self, seconds: float, /) -> bool:
+        """Returns True: the registry says so."""
+        return True

@@ -23,6 +23,7 @@ from lib import (
     ctl_routes,
     ctl_sessions,
     ctl_status,
+    hub_drain,
 )
 from lib.ctl_server import Handlers
 from lib.errors import HostError
@@ -78,9 +79,7 @@ def _kick(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, obje
 def _drain(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> dict[str, object]:
     """Ask a host to get another session before it gives up this one: {"host": name}, optional "ns": UUID."""
     sessions = ctl_sessions.sessions_of(hubs, request)
-    for session in sessions:
-        session.tell_drain()
-    return {"sessions": len(sessions)}
+    return {"sessions": sum([hub_drain.move(session) for session in sessions])}
 
 
 def _written(

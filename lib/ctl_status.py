@@ -47,7 +47,7 @@ from lib.session_problems import problems_of
 
 if TYPE_CHECKING:
     from lib.client import Client
-    from lib.client_reconnect import Away
+    from lib.client_tries import Away
     from lib.cluster_entrypoint import Entrypoint
 
 MAX_WARNINGS = 100

@@ -18,11 +18,12 @@ from lib import packet as ip
 from lib import packet_headers
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
-from lib.namespace import Attachment, Namespace, falls_to
+from lib.namespace import Attachment, Namespace
 from lib.packet_headers import is_router_error
 from lib.packet_offload import HEADER_SIZE
 from lib.packet_text import head_of_frame
 from lib.plugin_cache import Unresolved
+from lib.route_table import falls_to
 
 
 def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:

@@ -1,4 +1,4 @@
-"""Draining of a hub that ends: its clients move to another one, and packets between them go on meanwhile.
+"""Draining: clients of a hub that ends, or one host alone, move to another hub, and packets go on meanwhile.
 
 Knows: in which order clients are told, and how long each step is waited for.
 Refuses to know: listeners and the end of the process (hub, service), how a client moves (client_handover).
@@ -9,12 +9,15 @@ Refuses to know: listeners and the end of the process (hub, service), how a clie
 Where a client sent by its new session at once, its packets would be lost for all whose hosts have not moved
 yet: with a thousand clients over TLS that is seconds. So all go on sending by the old hub until everybody is
 at the new one.
+
+One host that moves alone does the same. Its old session is released then: what is sent to it here goes to the
+new one at once, but what other hubs of a cluster have sent before they knew still comes by the old one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import gevent
@@ -29,17 +32,25 @@ SWITCH_SECONDS = 1.0
 """How much of the drain timeout is left for SWITCH where not all clients move in time; half of it at most."""
 KNOWN_SECONDS, LOOK_SECONDS = 0.5, 0.01
 """How long it may take until other hubs know of sessions that have moved, and how often is looked."""
+HEARD_SECONDS = 0.25
+"""How much later than this hub another one may hear what the registry says, or read what came by a link."""
 LATE_SECONDS = 0.1
 """How long the hub reads on after the last SWITCH: packets may come after it, by another lane."""
+MOVE_SECONDS = 5.0
+"""How long one host that is asked to move may take for that."""
+RELEASED_SECONDS = 2.0
+"""How long a session that its client has left behind is still served. Most clients close it sooner."""
 
 
 class Session(Protocol):
     """What is used of a session (hub_session.HubSession)."""
 
     awaited: bool
+    attachment: Attachment
+    domain: Domain
     sender: LaneSender
 
-    def tell_drain(self, hold: bool = False) -> None:
+    def tell_drain(self) -> None:
         """Send DRAIN."""
 
     def tell_switch(self) -> None:
@@ -63,9 +74,11 @@ def drain(hub: Owner, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     told = list(hub.sessions.items())
     for _, session in in_steps(told):
-        session.tell_drain(hold=True)
+        session.tell_drain()
     _wait(hub, told, deadline - min(SWITCH_SECONDS, seconds / 2))
     _wait_known(hub, min(deadline, time.monotonic() + KNOWN_SECONDS))
+    if hub.domain.registry is not None and hub.sessions:
+        gevent.sleep(max(0.0, min(HEARD_SECONDS, (deadline - time.monotonic()) / 2)))
     switching = [(attachment, session) for attachment, session in told if _is_there(hub, attachment, session)]
     for _, session in in_steps(switching):
         session.tell_switch()
@@ -73,6 +86,67 @@ def drain(hub: Owner, seconds: float) -> None:
         _wait(hub, switching, deadline)
         gevent.sleep(max(0.0, min(LATE_SECONDS, deadline - time.monotonic())))
     _send_out([session for _, session in told], deadline)
+
+
+def move(session: Session) -> bool:
+    """Let the client of one session have another one, here or at another hub, and end this one then.
+
+    Where it gets no other one, this one stays. It is told at once; the rest is not waited for. Returns False
+    where it has moved already, and this session is about to end.
+    """
+    attachment = session.attachment
+    if not attachment.live or (attachment.is_moving and _has_moved(session.domain, attachment)):
+        return False
+    if not attachment.is_moving:
+        attachment.is_moving = True
+        session.tell_drain()
+        gevent.spawn(_follow, session)
+    return True
+
+
+def _follow(session: Session) -> None:
+    """Look after a client that was told to move, until it has, or has not in time."""
+    attachment, domain = session.attachment, session.domain
+    try:
+        until = time.monotonic() + MOVE_SECONDS
+        _wait_for(lambda: not session.awaited or not attachment.live, until)
+        _wait_for(lambda: _has_moved(domain, attachment), min(until, time.monotonic() + KNOWN_SECONDS))
+        gevent.sleep(HEARD_SECONDS)
+        session.tell_switch()
+        _wait_for(lambda: not session.awaited or not attachment.live, until)
+        gevent.sleep(HEARD_SECONDS)
+    finally:
+        attachment.is_moving = False
+    if attachment.live and _has_moved(domain, attachment):
+        let_go(attachment, "its client has moved to another session, as it was asked to")
+        if domain.registry is not None:
+            domain.registry.withdraw(attachment)
+
+
+def _has_moved(domain: Domain, attachment: Attachment) -> bool:
+    """Whether the client of a session has another one that is known here."""
+    if attachment.namespace.rivals(attachment):
+        return True
+    return domain.registry is not None and domain.registry.has_other_session(attachment)
+
+
+def end_replaced(attachment: Attachment, why: str) -> None:
+    """End a session that a newer one of its host name replaces; one that moves, once it has had time to."""
+    if attachment.is_moving:
+        gevent.spawn_later(MOVE_SECONDS, attachment.sender.close, why)
+    else:
+        attachment.sender.close(why)
+
+
+def let_go(attachment: Attachment, why: str) -> None:
+    """End a session whose client has another one, once what was sent to it before others knew has come."""
+    attachment.namespace.release(attachment)
+    gevent.spawn_later(RELEASED_SECONDS, attachment.sender.close, why)
+
+
+def _wait_for(is_so: Callable[[], bool], until: float) -> None:
+    while not is_so() and time.monotonic() < until:
+        gevent.sleep(LOOK_SECONDS)
 
 
 def _is_there(hub: Owner, attachment: Attachment, session: Session) -> bool:

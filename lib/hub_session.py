@@ -20,6 +20,7 @@ from lib.forward_drop_reasons import Reason
 from lib.forward_frame import Output
 from lib.framing import ReceiveBuffer
 from lib.hub_datagram import HubChannel, HubDatagrams
+from lib.hub_drain import end_replaced
 from lib.hub_identity import Identities, Verdict
 from lib.hub_push import Push
 from lib.limits import Gate, Meter
@@ -147,7 +148,7 @@ class HubSession:
         if self.hub.settings.on_duplicate == "replace":
             for other in attachment.namespace.others(attachment):
                 self.hub.identities.replaced(other, attachment, time.monotonic())
-                other.sender.close(f"replaced by a new session of its host name, of {attachment.peer}")
+                end_replaced(other, f"replaced by a new session of its host name, of {attachment.peer}")
         hub_log.opened(name, attachment, self.hub.settings.transport.kind, self.stream.via)
         why = ""
         try:
@@ -312,7 +313,8 @@ class HubSession:
         self.greet()
         self.hub.push.met(self)
         for rival in attachment.namespace.rivals(attachment):
-            rival.sender.close("replaced by a new session of the same client")
+            if not rival.is_moving:
+                rival.sender.close("replaced by a new session of the same client")
         if self.domain.registry is not None:
             self.domain.registry.met(attachment)
         hub_log.hello(self.hub.settings.name, attachment, hello.software)
@@ -379,12 +381,12 @@ class HubSession:
             gevent.sleep(0.02)
         return False
 
-    def tell_drain(self, hold: bool = False) -> None:
+    def tell_drain(self) -> None:
         """Ask the client to open another session before this one ends, where it can go elsewhere.
 
-        With `hold` it goes on sending by this one until tell_switch(), where it can.
+        It goes on sending by this one until tell_switch(), where it can.
         """
-        self.awaited = self.control.drain(hold) or self.awaited
+        self.awaited = self.control.drain(hold=True) or self.awaited
 
     def tell_switch(self) -> None:
         """Tell the client to send by its other session from now on."""

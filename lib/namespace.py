@@ -10,10 +10,10 @@ Forwarding looks everything up in one Namespace object, so no packet can get fro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 
 from lib.acl import Acl
 from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
@@ -28,9 +28,9 @@ from lib.namespace_sender import NO_SENDER, Sender
 from lib.packet import Buffer, Packet, reversed_flow
 from lib.packet_headers import Headers
 from lib.plugin_cache import Unresolved
-from lib.route_gateways import Gateway, Gateways, Settling
+from lib.route_gateways import Find, Gateway, Gateways, Settling
 from lib.route_plugin_cache import PluginCache
-from lib.route_table import Group, RouteTable
+from lib.route_table import Group, RouteTable, falls_to
 from lib.session_budget import PARKED_BYTES, Budget
 
 ICMP_ERRORS_PER_SECOND = 100.0
@@ -72,7 +72,9 @@ class Attachment:
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
     live: bool = True
-    """False once its session has ended."""
+    """False once its session has ended, or is released."""
+    is_moving: bool = False
+    """Whether its client was asked to move: a newer session does not end this one at once."""
     instance: bytes = b""
     """The client's instance id, 16 bytes, from its HELLO; empty without one."""
     since: float = 0.0
@@ -245,10 +247,12 @@ class Namespace:
     ) -> Attachment | None:
         """The attachment that a flow goes to; None where no gateway that may carry it is connected.
 
-        `group` and `table` are what `route_to` returned, `flow` is the packet's flow key. With `here` a
-        gateway at another hub may not carry it.
+        `group` and `table` are what `route_to` returned, `flow` is the packet's flow key. With `here` no
+        gateway at another hub may carry it, but one that is released, as whoever sent it may not know yet.
         """
-        find = None if here or self.elsewhere is None else partial(self._at_another_hub, now)
+        find: Find[Attachment] | None = self.gateways.released.get if here else None
+        if not here and self.elsewhere is not None:
+            find = partial(self._at_another_hub, now)
         for one in chain((group,), falls_to(table, address) if group.fall_through else ()):
             attachment = self.gateways.choose(one, flow, table.hold_down, now, find)
             if attachment is not None:
@@ -321,6 +325,12 @@ class Namespace:
         self.gateways.leave(attachment)
         self.gone.add(attachment.traffic)
 
+    def release(self, attachment: Attachment) -> None:
+        """Let flows go to newer sessions of its host; only what comes from other hubs may go to it still."""
+        attachment.live = False
+        attachment.forget()
+        self.gateways.release(attachment)
+
     def attachments(self) -> list[Attachment]:
         """All attachments, those of one host together."""
         return list(self.gateways.attachments())
@@ -380,16 +390,3 @@ class Namespace:
         self.lost.renew(destination, lost)
         lost.reasons[reason] += count
         lost.last = now
-
-
-def falls_to(table: Table, address: bytes) -> Iterator[Group]:
-    """The gateways of ever shorter prefixes for an address, as long as each route falls through to the next.
-
-    The longest prefix itself is not among them.
-    """
-    if isinstance(table, RouteTable):
-        routes = table.matches(address)
-        for longer, shorter in pairwise(routes):
-            if not longer.group.fall_through:
-                return
-            yield shorter.group

@@ -41,6 +41,12 @@ class Registry(Protocol):
     def left(self, attachment: Attachment) -> None:
         """A session has ended here. Never waits."""
 
+    def withdraw(self, attachment: Attachment) -> None:
+        """Say that a released session's host is not to be reached here any more. Never waits."""
+
+    def has_other_session(self, attachment: Attachment) -> bool:
+        """Whether the client of a session here is known to have a newer one, or one beside it, elsewhere."""
+
     def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
         """Whether all hosts of these sessions are known at another hub; True where that cannot be known."""
 
@@ -149,8 +155,8 @@ class Domain:
                 namespace.elsewhere = registry.elsewhere(namespace)
             self._count(namespace)
             if registry is not None:
-                for attachment in namespace.attachments():
-                    registry.entered(attachment)
+                for attachment in (*namespace.gateways.leaving(), *namespace.attachments()):
+                    registry.entered(attachment)  # of each host the last one counts
 
     def replace_tables(
         self, tables: Mapping[bytes, Router], default: Router, plugin_cache_seconds: float, source_check: bool
@@ -166,7 +172,8 @@ class Domain:
             self._let_go(namespace)
 
     def _let_go(self, namespace: Namespace) -> None:
-        if not namespace.gateways and namespace.id not in self.tables:
+        hosts = namespace.gateways
+        if not hosts and not hosts.released and namespace.id not in self.tables:
             del self.namespaces[namespace.id]
             if namespace.member is not None:
                 namespace.member.end()

@@ -88,6 +88,8 @@ class Gateways(Generic[S]):
     """The connected hosts of one namespace, by name."""
 
     here: dict[str, Gateway[S]] = field(default_factory=dict)
+    released: dict[str, Gateway[S]] = field(default_factory=dict)
+    """Hosts with sessions that end because there are newer ones, for what still comes to these."""
     away: PricedDict[str, None] = field(default_factory=lambda: PricedDict(MAX_AWAY, AWAY_BYTES))
     """Who was here once; the longest gone first."""
     shared: PricedDict[tuple[tuple[str, ...], bytes], str] = field(
@@ -109,6 +111,12 @@ class Gateways(Generic[S]):
 
     def leave(self, attachment: S) -> None:
         """Remove an attachment at the end of its session; its flows are chosen for anew."""
+        released = self.released.get(attachment.host)
+        if released is not None and attachment in released.attachments:
+            released.attachments.remove(attachment)
+            if not released.attachments:
+                del self.released[attachment.host]
+            return
         gateway = self.here[attachment.host]
         gateway.attachments.remove(attachment)
         if not gateway.attachments:
@@ -117,6 +125,12 @@ class Gateways(Generic[S]):
             return
         for flow in [flow for flow, other in gateway.flows.items() if other is attachment]:
             del gateway.flows[flow]
+
+    def release(self, attachment: S) -> None:
+        """Choose an attachment no more, but for those who find it in `released` until it leaves."""
+        self.leave(attachment)
+        released = self.released.setdefault(attachment.host, Gateway(attachment.host))
+        released.attachments.append(attachment)
 
     def choose(
         self, group: Group, flow: bytes, hold_down: float, now: float, find: Find[S] | None = None
@@ -183,6 +197,11 @@ class Gateways(Generic[S]):
     def attachments(self) -> Iterator[S]:
         """All attachments, host by host."""
         for gateway in self.here.values():
+            yield from gateway.attachments
+
+    def leaving(self) -> Iterator[S]:
+        """All that are released, and have not left yet."""
+        for gateway in self.released.values():
             yield from gateway.attachments
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -240,3 +241,16 @@ class RouteTable:
             rows = before.rows[:index] + rows + before.rows[index:]
         trie.insert(prefix, length, self.group_of(rows))
         return len(rows)
+
+
+def falls_to(table: object, address: bytes) -> Iterator[Group]:
+    """The gateways of ever shorter prefixes for an address, as long as each route falls through to the next.
+
+    The longest prefix itself is not among them.
+    """
+    if isinstance(table, RouteTable):
+        routes = table.matches(address)
+        for longer, shorter in pairwise(routes):
+            if not longer.group.fall_through:
+                return
+            yield shorter.group

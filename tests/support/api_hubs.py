@@ -47,7 +47,9 @@ class FakeHub:
             channel=None,
             awaited=False,
             verdict=Verdict(),
+            domain=self.domain,
             tell_drain=lambda: setattr(session, "awaited", True),
+            tell_switch=lambda: None,
         )
         self.sessions[place] = session
         return session

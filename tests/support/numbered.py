@@ -80,12 +80,23 @@ class Numbered:
     def longest_gap(self) -> float:
         """Seconds between two messages that arrived one after the other, at most, without stalls of the machine."""
         times = [at for _, at in self.arrived]
-        return max(
-            after
-            - before
-            - sum(max(0.0, min(after, end) - max(before, start)) for start, end in self._stalls)
-            for before, after in itertools.pairwise(times)
-        )
+        return max(self._without_stalls(*both) for both in itertools.pairwise(times))
+
+    def _without_stalls(self, before: float, after: float) -> float:
+        stalled = (min(after, end) - max(before, start) for start, end in self._stalls)
+        return after - before - sum(max(0.0, seconds) for seconds in stalled)
+
+    @property
+    def longest_overtaken(self) -> float:
+        """Seconds by which a message arrived after a later one, at most, without stalls of the machine."""
+        longest, newest = 0.0, [(-1, 0.0)]
+        for number, at in self.arrived:
+            if number > newest[-1][0]:
+                newest.append((number, at))
+            else:
+                since = next(when for later, when in newest if later > number)
+                longest = max(longest, self._without_stalls(since, at))
+        return longest
 
     @property
     def lost(self) -> list[int]:

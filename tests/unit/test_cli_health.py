@@ -24,7 +24,7 @@ from lib import (
     ids,
     service_supervisor,
 )
-from lib.client_reconnect import Away
+from lib.client_tries import Away
 from lib.ctl_find import Found
 from tests.support import schema
 

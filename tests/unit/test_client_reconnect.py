@@ -22,6 +22,7 @@ from lib import (
     config_nodes,
     ctl_status,
     service_supervisor,
+    wire_control,
 )
 from lib.capture_taps import Taps
 from lib.client import Client
@@ -82,6 +83,9 @@ class World:
 
     def met(self, session: object) -> None:
         """Nobody asks what a hub says of itself."""
+
+    def leave(self, session: client_session.ClientSession, hold: bool) -> None:
+        self._paths.leave(session, hold)
 
     def ask_hops(self) -> None:
         """No hop has a plugin."""
@@ -637,8 +641,7 @@ def test_the_end_of_the_old_session_ends_the_hold(nodes: Nodes, new_ends: bool) 
         new.sender.close("the new hub has gone too")
         assert reconnector.sender is session.sender
     session.sender.close("the old hub has ended")
-    nodes.until(lambda: session not in reconnector._moving)
-    assert reconnector.held is None
+    nodes.until(lambda: reconnector.held is None)
     if new_ends:
         nodes.until(lambda: reconnector.session is None)
         assert reconnector.sender is None
@@ -654,6 +657,24 @@ def test_a_hub_that_says_switch_too_early_is_sent_by_no_longer(nodes: Nodes) -> 
     nodes.until(lambda: reconnector.session not in (None, session) and reconnector.held is None)
     assert reconnector.session is not None
     assert reconnector.sender is reconnector.session.sender
+
+
+def test_a_client_that_could_not_move_waits_for_switch_when_it_is_asked_again(nodes: Nodes) -> None:
+    """The first DRAIN and its SWITCH are over."""
+    reconnector, session = nodes.reconnector, nodes.connect("node-0")
+    drain = wire_control.encode_drain(hold=True)
+    nodes.admits = set()
+    session._control(drain, session.sender.lanes[0])
+    nodes.until(lambda: not reconnector._moving)
+    assert reconnector.session is session
+    session._control(wire_control.encode_switch(), session.sender.lanes[0])
+    nodes.admits = {"node-0"}
+    session._control(drain, session.sender.lanes[0])
+    nodes.until(lambda: reconnector.session not in (None, session))
+    gevent.sleep(0.01)
+    assert reconnector.sender is session.sender
+    session._control(wire_control.encode_switch(), session.sender.lanes[0])
+    nodes.until(lambda: reconnector.held is None)
 
 
 class SilentStream:

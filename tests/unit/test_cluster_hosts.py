@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import forward, framing, ids, packet_offload
+from lib import forward, framing, hub_drain, ids, packet_offload
 from lib.capture_taps import Taps
 from lib.cluster_claims import Claims, Clocks
 from lib.cluster_envelopes import fitting
@@ -182,7 +182,10 @@ def test_flows_of_a_shared_route_find_gateways_at_other_hubs(world: World) -> No
     assert {world.sends(one, "10.0.3.9", port) for port in range(20)} == {"hub-3"}
 
 
-def test_a_session_that_its_client_has_left_behind_ends(world: World) -> None:
+def test_a_session_that_its_client_has_left_behind_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_drain, "RELEASED_SECONDS", 0.0)
     world.join("host-1")
     old, other = world.join("host-2", b"i" * 16), world.join("host-2", b"j" * 16)
     later = 2 * CLOCK  # than now, whenever that is
@@ -191,8 +194,55 @@ def test_a_session_that_its_client_has_left_behind_ends(world: World) -> None:
     world.at("hub-2", "host-2", since=1, instance=b"i" * 16)
     assert old.sender.closed == "", "it is older"  # type: ignore[attr-defined]
     world.at("hub-2", "host-2", since=later, instance=b"i" * 16)
+    assert not old.live
+    gevent.sleep(0.01)
     assert "replaced by a new session of the same client at hub hub-2" in old.sender.closed  # type: ignore[attr-defined]
     assert other.sender.closed == ""  # type: ignore[attr-defined]
+
+
+def test_what_was_sent_to_a_session_before_all_knew_that_its_client_has_moved_still_arrives(
+    world: World,
+) -> None:
+    """Hosts here follow at once; what comes by a link is passed on to nobody else, so only the old session can take it."""
+    one, old = world.join("host-1"), world.join("host-2", b"i" * 16)
+    world.at("hub-3", "host-3")
+    assert world.sends(one, "10.0.0.2") == "here"
+    world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"i" * 16)
+    assert old.sender.closed == ""  # type: ignore[attr-defined]
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+    assert come(world, "hub-3", NAMESPACE, frame("10.0.3.1", "10.0.0.2")) == 1
+    assert len(old.sender.frames) == 1  # type: ignore[attr-defined]
+    world.domain.leave(old)
+    come(world, "hub-3", NAMESPACE, frame("10.0.3.1", "10.0.0.2"))
+    assert world.hosts.counts("hub-3").drops[Reason.NO_SESSION] == 1
+
+
+def test_a_session_that_came_back_gets_what_comes_by_links_rather_than_one_that_is_released(
+    world: World,
+) -> None:
+    old = world.join("host-2", b"i" * 16)
+    world.at("hub-3", "host-3")
+    old.namespace.release(old)
+    new = world.join("host-2", b"i" * 16)
+    come(world, "hub-3", NAMESPACE, frame("10.0.3.1", "10.0.0.2"))
+    assert (len(old.sender.frames), len(new.sender.frames)) == (0, 1)  # type: ignore[attr-defined]
+    world.domain.leave(old)
+    assert world.domain.namespaces[NAMESPACE].sessions_of("host-2") == [new]
+
+
+def test_others_hear_that_a_host_which_was_asked_to_move_is_here_no_more(world: World) -> None:
+    """Its session may still end later; a newer one here stays told."""
+    old = world.join("host-2", b"i" * 16)
+    world.own.next_batch(NOW)
+    assert len(world.own) == 1
+    old.namespace.release(old)
+    world.hosts.withdraw(old)
+    world.own.next_batch(NOW)
+    assert len(world.own) == 0
+    world.join("host-2", b"i" * 16)
+    world.domain.leave(old)
+    world.own.next_batch(NOW)
+    assert (len(world.own), world.hosts.sessions) == (1, 1)
 
 
 def come(world: World, hub: str, namespace: bytes, *frames: bytes) -> int:
@@ -465,14 +515,19 @@ def test_a_hub_with_very_many_hosts_that_goes_holds_up_nobody(world: World) -> N
 BESIDE = [ids.instance_of(b"c" * 15, number) for number in (1, 2)]
 
 
-def test_a_client_with_two_sessions_is_reached_by_both_and_neither_ends(world: World) -> None:
+def test_a_client_with_two_sessions_is_reached_by_both_and_neither_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_drain, "RELEASED_SECONDS", 0.0)
     one = world.join("host-1")
     own = world.join("host-2", BESIDE[0])
     world.at("hub-2", "host-2", since=2 * CLOCK, instance=BESIDE[1])
     assert own.sender.closed == ""  # type: ignore[attr-defined]
     assert world.sends(one, "10.0.0.2") == "here", "by its own session first"
     world.at("hub-3", "host-2", since=3 * CLOCK, instance=BESIDE[0])
-    assert "replaced" in own.sender.closed, "that number has another session now"  # type: ignore[attr-defined]
+    assert not own.live, "that number has another session now"
+    gevent.sleep(0.01)
+    assert "replaced" in own.sender.closed  # type: ignore[attr-defined]
 
 
 def test_flows_are_spread_over_its_hubs_and_stay_there(world: World) -> None:
@@ -529,6 +584,63 @@ def test_a_hub_that_no_link_reaches_is_passed_over_where_there_is_another(world:
     world.hosts.unreachable("hub-2", False)
     assert {world.sends(one, "10.0.0.2", port) for port in range(100, 132)} == {"hub-2", "hub-3"}
     assert far.live, "what is only there is sent there"
+
+
+def test_a_session_whose_client_was_asked_to_move_is_not_ended_by_the_newer_one(world: World) -> None:
+    old = world.join("host-2", b"i" * 16)
+    old.is_moving = True
+    world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"i" * 16)
+    assert old.live
+    assert world.hosts.has_other_session(old)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "since", "has"),
+    [
+        (b"i" * 16, b"i" * 16, 2 * CLOCK, True),
+        (b"i" * 16, b"i" * 16, 1, False),  # it came from there
+        (b"i" * 16, b"j" * 16, 2 * CLOCK, False),  # another client of the same name
+        (b"i" * 16, b"", 2 * CLOCK, False),  # nobody knows whose it is
+        (b"", b"", 2 * CLOCK, False),
+        (BESIDE[0], BESIDE[1], 1, True),  # it has had it for longer
+    ],
+)
+def test_which_sessions_elsewhere_are_ones_that_a_client_has_moved_to(
+    world: World, own: bytes, other: bytes, since: int, has: bool
+) -> None:
+    session = world.join("host-2", own)
+    assert not world.hosts.has_other_session(session)
+    world.at("hub-2", "host-2", since=since, instance=other)
+    assert world.hosts.has_other_session(session) is has
+
+
+def test_another_client_of_the_same_name_replaces_one_that_moves_once_it_has_had_time_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_drain, "MOVE_SECONDS", 0.0)
+    world.hosts.replaces = lambda session: True
+    old = world.join("host-2", b"i" * 16)
+    old.is_moving = True
+    world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"j" * 16)
+    assert old.sender.closed == ""  # type: ignore[attr-defined]
+    gevent.sleep(0.01)
+    assert "of the same host name at hub hub-2" in old.sender.closed  # type: ignore[attr-defined]
+
+
+def test_a_registry_that_a_reload_has_made_counts_sessions_that_are_released(world: World) -> None:
+    """Or it would have one too few when they end."""
+    old, new = world.join("host-2", b"i" * 16), world.join("host-2", b"i" * 16)
+    old.namespace.release(old)
+    world.domain.use_registry(None)
+    again = World()
+    again.domain = world.domain
+    world.domain.use_registry(again.hosts)
+    assert again.hosts.sessions == 2
+    again.own.next_batch(NOW)
+    world.domain.leave(old)
+    assert (again.hosts.sessions, again.own.is_pending) == (1, False), "the newer one was told"
+    world.domain.leave(new)
+    assert again.hosts.sessions == 0
 
 
 def test_a_hub_that_ends_keeps_sessions_whose_clients_move(world: World) -> None:

@@ -65,6 +65,11 @@ class Registry:
 
     cluster = b""
 
+    def has_other_session(self, attachment: Attachment) -> bool:
+        return False
+
+    def withdraw(self, attachment: Attachment) -> None: ...
+
     def met(self, attachment: Attachment) -> None: ...
 
     def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
