@@ -174,7 +174,9 @@ class Entrypoint:
         most = max(LEAST_FAR_HOSTS, min(MOST_FAR_HOSTS, share))
         return Directory(namespace, self.entry.cache, most, self._make, self._ask, self._find)
 
-    cluster = b""
+    def cluster_of(self, namespace: bytes) -> bytes:
+        """Returns b"": nobody says which hubs an sd has in common."""
+        return b""
 
     def met(self, attachment: Attachment) -> None:
         """Do nothing: an sd knows hosts, and not their instances."""

@@ -140,14 +140,14 @@ class Hosts:
         owner: Owner,
         touch: Callable[[], None],
         grants: Callable[[str, bytes], bool],
-        cluster: bytes = b"",
+        cluster_of: Callable[[bytes], bytes] = lambda namespace: b"",
     ) -> None:
         """`touch` is called when `claims` have changed; `owner` forwards what comes by links.
 
-        `grants` says whether a hub may send packets of a namespace. `cluster`: 16 bytes that are the same for
-        all hubs of the cluster; empty where there is nothing that only they have in common.
+        `grants` says whether a hub may send packets of a namespace. `cluster_of` gives 16 bytes that
+        are the same for all hubs that reach all hosts of a namespace; empty where there are no others.
         """
-        self.registry, self.domain, self.cluster = registry, domain, cluster
+        self.registry, self.domain, self.cluster_of = registry, domain, cluster_of
         self.traffic: dict[str, Traffic] = {}
         """Hub -> the counts of all hosts there; "" -> those of hubs that were forgotten."""
         self.budget = Budget(FAR_WAITING)

@@ -63,9 +63,10 @@ class Cluster:
         self.redis = RedisRegistry(
             settings.registry, self.registry, self.claims, seal, self._changed, self._restarted
         )
-        cluster = key_for(secret, "name of the cluster")[:CLUSTER_SIZE] if secret else b""
+        cluster = key_for(secret, "name of the cluster")[:CLUSTER_SIZE]
+        cluster_of = self._trust.cluster_of if self._trust is not None else lambda namespace: cluster
         touch = self.redis.touch
-        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, touch, seal.grants, cluster)
+        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, touch, seal.grants, cluster_of)
         self.links = Links(
             settings.name,
             identity,

@@ -29,6 +29,7 @@ from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.service_threads import aside
 from lib.settings_registry import ClusterSettings, TrustSettings
+from lib.wire_control import CLUSTER_SIZE
 
 LOOK_SECONDS = 2.0
 """How often it is looked whether a file has changed, and how long the disk may take for that."""
@@ -55,6 +56,10 @@ class Trust:
         self._names: dict[str, str] = {}
         """SHA-256 of a certificate in hex -> the hub."""
         self._contexts: dict[Any, Any] = {}
+        self._mentioned = frozenset().union(*(one.namespaces or () for one in settings.trust))
+        """Namespaces that some hub is granted and another one is not."""
+        self._clusters: dict[bytes, bytes] = {}
+        """Namespace, b"" for all that are not mentioned -> cluster_of()."""
         self._stamps = self._look()
         self._shown = b""
         self.certificate = b""
@@ -87,6 +92,29 @@ class Trust:
         if trusted is None:
             return False
         return trusted.namespaces is None or namespace in trusted.namespaces
+
+    def cluster_of(self, namespace: bytes) -> bytes:
+        """16 bytes that are the same for hubs which trust each other, and the same others, with a namespace.
+
+        They stand for the certificates of all of these; empty where no other hub may have hosts of it.
+        """
+        key = namespace if namespace in self._mentioned else b""
+        found = self._clusters.get(key)
+        if found is None:
+            names = sorted(name for name in self._trusted if self.grants(name, namespace))
+            marks = [f"{name} {self._mark(name)}" for name in sorted([*names, self.name])]
+            text = "\n".join(["name of the cluster", *marks])
+            whole = hashlib.sha256(to_sign(self._where, text.encode())).digest()
+            found = whole[:CLUSTER_SIZE] if names else b""
+            self._clusters[key] = found
+        return found
+
+    def _mark(self, name: str) -> str:
+        """The pin of the certificate that a hub has, in hex; empty while it is not known which of several."""
+        if (der := self._known.get(name)) is not None:
+            return hashlib.sha256(der).hexdigest()
+        pins = self._trusted[name].pins
+        return pins[0].hex() if len(pins) == 1 else ""
 
     def learn(self, name: str, certificate: bytes) -> bool:
         """Take a certificate of a hub that stands in the registry, where it has a pin of that hub."""
@@ -201,6 +229,7 @@ class Trust:
         self._known[name] = der
         self._names = {hashlib.sha256(one).hexdigest(): hub for hub, one in self._known.items()}
         self._contexts.clear()
+        self._clusters.clear()
 
 
 def certificate_in(text: bytes, file: str) -> bytes:

@@ -122,6 +122,8 @@ class HubSession:
         self.sender.is_alive = self.is_alive
         self.awaited = False
         """Whether the client was sent DRAIN or SWITCH and has neither replied nor left yet."""
+        self._cluster = b""
+        """What it was told of the cluster."""
         now = time.monotonic()
         self.control = SessionControl(self.sender, self.attachment.traffic, settings.keepalive_timeout, now)
         self.rates = Rates(now)
@@ -325,10 +327,10 @@ class HubSession:
         more = wire_control.Feature.LANES if self.hub.settings.lanes == MAX_LANES else 0
         more |= wire_control.Feature.SETTINGS
         token, cipher = self.hub.new_token(self), self.hub.datagrams.meet(self)
-        registry = self.domain.registry
+        self._cluster = self.domain.cluster(self.attachment.namespace.id)
         self.control.greet(
             *(self.hub.instance, self.hub.offloads), prefixes=prefixes, more=more, lane=token, cipher=cipher,
-            cluster=registry.cluster if registry is not None else b"",
+            cluster=self._cluster,
         )  # fmt: skip
 
     def beat(self, now: float) -> None:
@@ -339,6 +341,8 @@ class HubSession:
         self.control.beat(now)
         if [one.limit for one in self.vouchers.rates] != self._limited:
             self.limit()
+        if self.attachment.instance and self.domain.cluster(self.attachment.namespace.id) != self._cluster:
+            self.greet()
         if self.channel is not None:
             self.channel.peer.beat(now)
         if self.hub.settings.lanes < len(self.sender.lanes):  # a reload

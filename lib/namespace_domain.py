@@ -28,9 +28,8 @@ class Registry(Protocol):
     def elsewhere(self, namespace: Namespace) -> Elsewhere[Attachment]:
         """The hosts of a namespace at other hubs. It is asked for once, when the namespace is made."""
 
-    @property
-    def cluster(self) -> bytes:
-        """16 bytes that are the same for all hubs of the cluster; empty where this is none."""
+    def cluster_of(self, namespace: bytes) -> bytes:
+        """16 bytes, the same for all hubs that reach all hosts of a namespace; empty where there is one."""
 
     def entered(self, attachment: Attachment) -> None:
         """A session has begun here: attachments of its host at other hubs end (`live`). Never waits."""
@@ -115,6 +114,10 @@ class Domain:
         if self.registry is not None:
             self.registry.left(attachment)
         self._let_go(namespace)
+
+    def cluster(self, namespace: bytes) -> bytes:
+        """What a client is told of the cluster that its namespace is in (Registry.cluster_of)."""
+        return self.registry.cluster_of(namespace) if self.registry is not None else b""
 
     def _count(self, namespace: Namespace, founder: str = "") -> None:
         """Count in the memory for all what a namespace has no bound of its own for.

@@ -127,6 +127,31 @@ def test_a_hub_that_ends_costs_no_packet(active: Active, keeps: int) -> None:
         assert flow.longest_overtaken < 0.5, "nor much out of order"
 
 
+def test_hubs_that_trust_each_other_and_have_no_secret_are_one_cluster(active: Active) -> None:
+    """New flows go by one hub, others stay at the other one, and a hub that ends costs no packet."""
+    topology = active.topology
+    active.trust(1, 2, 3)
+    control = active.both(1, 1, 2)
+    wait_for(lambda: states(control) == ["new flows", "flows that it has"])
+    home = 1 if paths(control)[0]["hub"].endswith("8443") else 2
+    active.host(2, 3)
+    reach(topology.host_1, OVERLAY_2)
+    for hub in (1, 2):
+        active.wait_hosts(3, hub, 1)
+    ends = topology.host_1, topology.host_2
+    with ExitStack() as stack:
+        flows = [stack.enter_context(numbered.udp(*ends, OVERLAY_1, OVERLAY_2, 7001, 0.002))]
+        for number in range(7002, 7006):
+            back = numbered.udp(*ends[::-1], OVERLAY_2, OVERLAY_1, number, 0.004)
+            flows.append(stack.enter_context(back))
+        for flow in flows:
+            flow.wait(50)
+        assert active.hubs[home].stop(signal.SIGTERM) == 0
+        for flow in flows:
+            flow.wait(50)
+    assert [flow.lost for flow in flows] == [[]] * len(flows)
+
+
 @pytest.mark.parametrize("other", [3, 1], ids=["other end elsewhere", "other end at the same hub"])
 @pytest.mark.parametrize("keeps", [2, 1], ids=["two sessions", "one session"])
 def test_a_host_that_is_drained_loses_no_packet(active: Active, keeps: int, other: int) -> None:

@@ -77,6 +77,24 @@ class Cluster:
         )
         return ("-C", self._write(f"hub-{number}.yml", text), "--control", self.control(number))
 
+    def trust(self, *numbers: int, namespaces: str = "'*'") -> dict[int, str]:
+        """Start these hubs, each with a certificate that the others trust; returns their pins."""
+        pins, files = {}, {number: self._directory / f"{number}.pem" for number in numbers}
+        for number, file in files.items():
+            if number in self.hubs:
+                self.hubs[number].stop()
+            self_signed(file, f"hub-{number}", ed25519.Ed25519PrivateKey.generate())
+            der = ssl.PEM_cert_to_DER_cert(file.read_text().partition("-----BEGIN PRIV")[0])
+            pins[number] = f"sha256:{hashlib.sha256(der).hexdigest()}"
+        for number, file in files.items():
+            rows = [
+                f"{{hub: hub-{other}, pin: '{pin}', namespaces: {namespaces}}}"
+                for other, pin in pins.items()
+                if other != number
+            ]
+            self.start_hub(number, f"tls: {{certFile: {file}}}", f", trust: [{', '.join(rows)}]")
+        return pins
+
     def control(self, number: int) -> str:
         return str(self._directory / f"hub-{number}.sock")
 
@@ -231,18 +249,8 @@ def test_redis_away_and_back(cluster: Cluster) -> None:
 
 def test_hubs_that_trust_each_other_by_certificates(cluster: Cluster, tmp_path: Path) -> None:
     """hub-2 is granted the namespace of all hosts, then by a reload another one alone."""
-    topology, pins = cluster.topology, {}
-    for number in (1, 2):
-        cluster.hubs[number].stop()
-        self_signed(tmp_path / f"{number}.pem", f"hub-{number}", ed25519.Ed25519PrivateKey.generate())
-        der = ssl.PEM_cert_to_DER_cert(
-            (tmp_path / f"{number}.pem").read_text().partition("-----BEGIN PRIV")[0]
-        )
-        pins[number] = f"sha256:{hashlib.sha256(der).hexdigest()}"
-    for number, other in ((1, 2), (2, 1)):
-        row = f"{{hub: hub-{other}, pin: '{pins[other]}', namespaces: {format_uuid(NO_NAMESPACE)}}}"
-        known_by = f"tls: {{certFile: {tmp_path}/{number}.pem}}"
-        cluster.start_hub(number, known_by, f", trust: [{row}]")
+    topology = cluster.topology
+    pins = cluster.trust(1, 2, namespaces=format_uuid(NO_NAMESPACE))
     status, said = run("check", "-C", str(tmp_path / "hub-2.yml"))
     assert status == 0, said
     assert f"this hub is known by pin {pins[2]}" in said

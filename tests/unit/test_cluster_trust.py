@@ -31,6 +31,7 @@ from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
 from lib.settings_registry import ClusterSettings, TrustSettings
 from lib.settings_sources import RedisSource
+from lib.wire_control import CLUSTER_SIZE
 from tests.support.tls import self_signed
 from tests.unit.test_cluster_links import Taken, packet, wait_for
 
@@ -138,6 +139,54 @@ def test_a_pinned_certificate_is_followed_by_the_next_one(world: World) -> None:
     assert hearer.check("hub-2", b"data", teller.sign(b"data")) is Proof.UNREAD
     assert hearer.learn("hub-2", teller.certificate)
     assert hearer.check("hub-2", b"data", teller.sign(b"data")) is Proof.GOOD
+
+
+def trusting(world: World, *names: str, namespaces: frozenset[bytes] | None = None) -> list[Trust]:
+    """Hubs of these names that trust each other."""
+    for name in names:
+        world.made(name)
+    rows = {name: TrustSettings(name, (world.pin(name),), namespaces=namespaces) for name in names}
+    return [world.hub(name, *(row for other, row in rows.items() if other != name)) for name in names]
+
+
+def test_hubs_that_trust_each_other_are_one_cluster_to_clients(world: World) -> None:
+    one, two, three = trusting(world, "hub-1", "hub-2", "hub-3")
+    assert len(one.cluster_of(ONE)) == CLUSTER_SIZE
+    assert one.cluster_of(ONE) == two.cluster_of(ONE) == three.cluster_of(TWO)
+
+
+def test_hubs_of_which_one_reaches_other_hosts_are_no_cluster_to_clients(world: World) -> None:
+    """Each form has something that hub-1 trusts and hub-2 does not, or the other way round."""
+    one, _, _ = trusting(world, "hub-1", "hub-2", "hub-3")
+    first, second, third = (
+        TrustSettings(f"hub-{n}", (world.pin(f"hub-{n}"),), namespaces=None) for n in (1, 2, 3)
+    )
+    seen = [
+        one.cluster_of(ONE),
+        world.hub("hub-1", second).cluster_of(ONE),
+        world.hub("hub-2", third).cluster_of(ONE),
+        world.hub("hub-1", second, third, key="another registry").cluster_of(ONE),
+        world.hub("hub-2", first, replace(third, pins=(b"p" * 32,))).cluster_of(ONE),
+    ]
+    assert len(set(seen)) == len(seen)
+    assert world.hub("hub-1").cluster_of(ONE) == b"", "it trusts nobody"
+    some = world.hub("hub-1", replace(second, namespaces=frozenset({ONE})))
+    assert some.cluster_of(ONE) == world.hub("hub-2", first).cluster_of(ONE)
+    assert some.cluster_of(TWO) == b"", "nobody else has hosts of it"
+
+
+def test_a_cluster_has_another_name_once_a_certificate_is_another_one(world: World) -> None:
+    """Both hubs know of it: the one that has it by its file, the other one by the registry."""
+    one, _ = trusting(world, "hub-1", "hub-2")
+    before = one.cluster_of(ONE)
+    pin = world.pin("hub-2")
+    world.made("hub-2")
+    rows = TrustSettings("hub-2", (pin, world.pin("hub-2")), namespaces=None)
+    of_one = world.hub("hub-1", rows)
+    of_two = world.hub("hub-2", TrustSettings("hub-1", (world.pin("hub-1"),), namespaces=None))
+    assert of_one.cluster_of(ONE) != of_two.cluster_of(ONE), "which of two it has is not known yet"
+    assert of_one.learn("hub-2", world.der("hub-2"))
+    assert before != of_one.cluster_of(ONE) == of_two.cluster_of(ONE)
 
 
 def test_files_that_have_changed_are_taken_and_bad_ones_are_not(world: World) -> None:
