@@ -47,7 +47,7 @@ def scan(
     """forward.scan, watched."""
     out.fates, out.spans, out.verdicts = {}, [], []
     try:
-        stop = forward.scan(attachment, buf, view, pos, end, now, out)
+        stop = forward.scan(attachment, buf, view, pos, end, now, out, most)
         spans = [
             (start, until, _forwarded(attachment, target, by))
             for begin, after, target in out.spans
