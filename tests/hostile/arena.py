@@ -32,8 +32,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.bench.quiet import LOCK, resident_mb
-from tests.hostile import streams
-from tests.hostile.attacks import CLUSTER, LINKS_PORT, LISTED, LOGIN, LOGINS, NAMED, SECRET, Attack
+from tests.hostile import streams, two_hubs
+from tests.hostile.attacks import BEHIND, CLUSTER, LINKS_PORT, LISTED, LOGIN, LOGINS, NAMED, SECRET, Attack
 from tests.hostile.newcomer import EVERY
 from tests.hostile.peer import PORTS, SLOW
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, connect
@@ -105,7 +105,7 @@ def config(variant: str, only: str = "") -> str:
     }
     if variant == NAMED:
         router |= {"address": f"{streams.NAMED_HUB}/24", "dnsDomain": streams.DOMAIN}
-    if variant == LISTED:
+    if variant in (LISTED, BEHIND):
         rules = [
             {"action": "allow", "from": "host-1", "protocol": "tcp", "port": 1000 + n} for n in range(98)
         ]
@@ -265,11 +265,19 @@ class Arena:
             for number in range(1, MOST):
                 self.crowd.ip("addr", "add", f"{NET}.{number + 2}/24", "dev", "uplink")
             self.street = self._another(building, 4, "newcomer")
-            self.config.write_text(config(self.variant, self.kind if self.tight else ""))
+            text = config(self.variant, self.kind if self.tight else "")
+            last = self.kind if self.tight else "wss"
+            if self.variant == BEHIND:
+                two_hubs.start_registry(self.topology.hub, building)
+                near = self.work / "near.yml"
+                near.write_text(two_hubs.config(text, self.kind, "near"))
+                two_hubs.start_near(self.topology.hub, *TUNROUTER, "-C", str(near))
+                text, last = two_hubs.config(text, self.kind, "tried"), f"{self.kind}-2"
+            self.config.write_text(text)
             self.hub = self.topology.hub.popen(
                 "taskset", "-c", str(own), *self._program, "-C", str(self.config)
             )
-            self.hub.wait_line(f"service {self.kind if self.tight else 'wss'}: listening on")  # the last one
+            self.hub.wait_line(f"service {last}: listening on")
             login = ":".join(LOGIN) if self.variant == LOGINS else ""
             for number, namespace, address in (
                 (1, self.topology.host_1, HUB_TO_HOST_1), (2, self.topology.host_2, HUB_TO_HOST_2)

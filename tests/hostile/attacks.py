@@ -23,9 +23,9 @@ from tests.support import packets as p
 ALL = ("tcp", "tls", "ws", "wss")
 ENCRYPTED = ("tls", "wss")
 WEBSOCKET = ("ws", "wss")
-OPEN, LISTED, LOGINS, NAMED, CLUSTER = "open", "listed", "logins", "named", "cluster"
+OPEN, LISTED, LOGINS, NAMED, CLUSTER, BEHIND = "open", "listed", "logins", "named", "cluster", "behind"
 """Hubs: anybody may do anything; an access list of 100 rules; an auther with scrypt passwords; an address, and
-answers about names; a hub of a cluster."""
+answers about names; a hub of a cluster; one with that access list, behind another one that has none (two_hubs)."""
 LINKS_PORT, SECRET = 8450, "a secret of thirty-two letters, or more"
 """Of that cluster's links: its attackers have the secret, so they may be any hub."""
 LINKS = 4
@@ -451,6 +451,8 @@ ATTACKS = (
     Attack("flows in ever new namespaces", streams.allowed_flows, make_up_namespaces, hub=LISTED),
     Attack("packets of nobody by links of a cluster", streams.of_nobody_by_a_link, flood_links, open_links,
            hub=CLUSTER, kinds=("tcp",), framed=False),
+    Attack("new flows that the hub behind denies", streams.denied_flows, hub=BEHIND, kinds=("tcp",)),
+    Attack("tiny packets that the hub behind denies", streams.denied_flow, hub=BEHIND, kinds=("tcp",)),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),
     Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),

@@ -108,6 +108,11 @@ def denied_flows(number: int) -> bytes:
     return flows(address_of(number), INNOCENT)
 
 
+def denied_flow(number: int) -> bytes:
+    """Tiny packets of one flow that it denies."""
+    return repeated(p.udp(address_of(number), INNOCENT, b"x", ports=(9, 9)))
+
+
 def allowed_flows(number: int) -> bytes:
     """New flows that the access list of the arena lets through."""
     return flows(address_of(number), SINK)
