@@ -45,10 +45,20 @@ TURN_SECONDS = 0.001
 class Receiver(Protocol):
     """What takes the frames of the far hub (cluster_receive)."""
 
-    def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int, /) -> int:
+    def take(
+        self,
+        namespace: bytes,
+        data: bytearray,
+        view: memoryview,
+        start: int,
+        end: int,
+        cost: Cost | None = None,
+        /,
+    ) -> int:
         """Take the whole frames data[start:end] of a namespace; returns how many packets they are.
 
-        Raises ProtocolError for what is no whole frames. send() follows before `data` changes.
+        `cost` is the link's account. Raises ProtocolError for what is no whole frames. send() follows before
+        `data` changes.
         """
 
     def send(self, cost: Cost | None = None, /) -> None:
@@ -156,7 +166,9 @@ class Link:
             else:
                 namespace = cluster_frames.namespace_of(data, begin, after)
                 frames = begin + cluster_frames.HEADER
-                traffic.received_packets += self._receiver.take(namespace, data, view, frames, after)
+                traffic.received_packets += self._receiver.take(
+                    namespace, data, view, frames, after, self.stream.cost
+                )
                 self.used_at = now
             at, now = after, time.monotonic()
             if now > until:

@@ -1,9 +1,14 @@
 """Frames that come by the link with one hub: whose they are is looked up, and they are forwarded as they lie.
 
 Knows: that all frames of one receive are sorted first and sent then, a run for each receiver; what is left
-for later because it takes long.
+for later because it takes long; what is dropped of a host that costs too much.
 Refuses to know: how envelopes are read (cluster_link), whose a frame is (forward_enter), what becomes of it
-(forward).
+(forward), what a host may cost (cluster_costs).
+
+Runs of frames are timed only in turns that are timed exactly, which those are that follow one beyond its
+worth (session_cost). So a link that forwards pays nothing for the accounts of its hosts. Of a dear host the
+flows that are known go on as all others; of anything else it gets turns of the share of all that is
+expensive, while that is free. The rest of the run, which is of one flow, is dropped unseen.
 """
 
 from __future__ import annotations
@@ -14,17 +19,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from lib import framing, hub_log, hub_resolve, hub_turn
+from lib import capture_watch, forward, framing, hub_log, hub_resolve, hub_turn
+from lib.cluster_costs import HostCosts
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.forward_enter import enter_run
+from lib.forward_enter import enter_run, is_icmp, source_of_frame
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.packet_offload import count_packets
-from lib.session_cost import Cost
+from lib.packet_text import head_of_frame
+from lib.service_scheduling import SHARE
+from lib.session_cost import SKIPPED_RUN_SECONDS, Cost, run_worth
 
 MAX_SOURCES, MAX_NAMESPACES = 4096, 256
 """Sources of one namespace, and namespaces, that are remembered of a hub."""
+MOST_JUDGED = 32
+"""Frames of a dear host that are judged at once, in a turn of the share."""
+LEAST_FRAME = 22
+"""Bytes of the smallest frame that is a packet. A superpacket costs no more to drop than a packet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,12 +50,17 @@ class _Known:
     until: float
     there: dict[bytes, Attachment] = field(default_factory=dict)
     """Source -> its host, while that lives: it ends where the registry says so (cluster_hosts)."""
+    nobody: set[bytes] = field(default_factory=set)
+    """Sources that were found in this turn to be nobody's there: a host has left, and much is on its way."""
 
 
 class Receiver:
     """What takes the frames of one hub."""
 
-    __slots__ = ("_domain", "_grants", "_known", "_owner", "_rest", "_stranger", "_traffic", "_turn")
+    __slots__ = (
+        *("_costs", "_domain", "_grants", "_known", "_owner", "_rest", "_skipped", "_spared", "_stranger"),
+        *("_traffic", "_turn"),
+    )
 
     def __init__(
         self,
@@ -64,12 +81,25 @@ class Receiver:
         """Those that frames of this turn are of."""
         self._rest: deque[tuple[bytes, bytes]] = deque()
         """(namespace, frames) that took too long in this turn."""
+        self._costs = HostCosts()
+        self._spared = 0.0
+        """Seconds of this turn that hosts owe."""
+        self._skipped = [0, 0, 0]
+        """Runs, frames and bytes of this turn that were dropped unseen."""
 
-    def take(self, namespace_id: bytes, data: bytearray, view: memoryview, start: int, end: int) -> int:
+    def take(
+        self,
+        namespace_id: bytes,
+        data: bytearray,
+        view: memoryview,
+        start: int,
+        end: int,
+        cost: Cost | None = None,
+    ) -> int:
         """Sort the whole frames data[start:end] of a namespace; returns how many packets they are.
 
-        They are sent by send(), before anybody else receives into `data`. Raises ProtocolError for what is no
-        whole frames.
+        They are sent by send(), before anybody else receives into `data`. `cost` is the link's account.
+        Raises ProtocolError for what is no whole frames.
         """
         if self._rest:  # these must not overtake them
             self._rest.append((namespace_id, bytes(view[start:end])))
@@ -78,13 +108,26 @@ class Receiver:
         if namespace is None or not self._grants(namespace_id):
             packets = count_packets(view[start:end])
             self._traffic.drop(Reason.NO_NAMESPACE if namespace is None else Reason.UNTRUSTED, packets)
+            self._skip(packets, end - start)
             return packets
         now = time.monotonic()
         known = self._turn.get(namespace) or self._looked_up(namespace, now)
+        if self._costs and (dear := self._dear(known, data, start, end, now)) is not None:
+            return self._take_dear(dear, known, data, view, start, end, now)
+        if cost is not None and cost.exact:
+            return self._timed(known, data, view, start, end, now)[0]
+        return self._enter(known, data, view, start, end, now)
+
+    def _enter(
+        self, known: _Known, data: bytearray, view: memoryview, start: int, end: int, now: float
+    ) -> int:
+        """Sort frames by whose they are; what takes too long is left for later. Returns how many packets."""
         forward = partial(self._forward, data, view)
-        stop, packets = enter_run(known.stranger, data, start, end, now, known.there, forward)
+        stop, packets = enter_run(
+            known.stranger, data, start, end, now, known.there, forward, known.nobody, self._skip_one
+        )
         if stop < end:
-            self._rest.append((namespace_id, bytes(view[stop:end])))
+            self._rest.append((known.namespace.id, bytes(view[stop:end])))
         return packets
 
     def _looked_up(self, namespace: Namespace, now: float) -> _Known:
@@ -102,13 +145,101 @@ class Receiver:
             stranger = self._stranger(namespace)
             known = _Known(namespace, stranger, generation, namespace.fresh_until(now, stranger))
             self._known[namespace.id] = known
+        if self._costs:
+            self._costs.sweep(now)
         self._turn[namespace] = known
         return known
 
     def _forward(
         self, data: bytearray, view: memoryview, attachment: Attachment, start: int, end: int
     ) -> int:
+        """Sort frames of one host for a turn's time; returns where it stopped."""
         return hub_turn.sort(self._owner, attachment, data, view, start, end)
+
+    def _timed(
+        self, known: _Known, data: bytearray, view: memoryview, start: int, end: int, now: float
+    ) -> tuple[int, float]:
+        """As _enter, and the host owes what is beyond its worth; returns how many seconds it took, too.
+
+        Errors of routers are of a host that may have nothing to do with them: they have an account together.
+        """
+        out, source = self._owner.output, source_of_frame(data, start, end)
+        before = out.frames, out.bytes, out.cut, out.new, out.replies, out.made
+        began = time.thread_time()
+        packets = self._enter(known, data, view, start, end, now)
+        seconds = time.thread_time() - began
+        after = out.frames, out.bytes, out.cut, out.new, out.replies, out.made
+        over = seconds - run_worth(*(now_has - had for now_has, had in zip(after, before, strict=True)))
+        sender = known.there.get(source)
+        if over > 0 and (sender is not None or is_icmp(data, start + 2)):
+            host = known.namespace.id, sender.host if sender is not None else ""
+            over += SKIPPED_RUN_SECONDS  # to find out whose they are, and to time them
+            if self._costs.charge(host, over, now):
+                self._spared += over
+        return packets, seconds
+
+    def _dear(self, known: _Known, data: bytearray, start: int, end: int, now: float) -> Attachment | None:
+        """Whose the first of some frames is, if that costs too much: a host, or what stands for routers."""
+        sender = known.there.get(source_of_frame(data, start, end))
+        if sender is None and is_icmp(data, start + 2):
+            sender = known.stranger
+        if sender is None or not sender.live:
+            return None
+        return sender if self._costs.is_dear((sender.namespace.id, sender.host), now) else None
+
+    def _take_dear(
+        self,
+        sender: Attachment,
+        known: _Known,
+        data: bytearray,
+        view: memoryview,
+        start: int,
+        end: int,
+        now: float,
+    ) -> int:
+        """As take, for frames of a host that costs too much: an envelope is of one flow."""
+        stop = self._known_flows(sender, data, view, start, end, now)
+        packets = count_packets(view[start:stop]) if stop > start else 0
+        if stop == end:
+            return packets
+        if not SHARE.try_enter((sender.namespace.id, sender.host)):
+            return packets + self._drop_dear(sender, view, stop, end, now)
+        cut, seconds = _after(data, stop, end), 0.0
+        try:
+            entered, seconds = self._timed(known, data, view, stop, cut, now)
+        finally:
+            SHARE.leave(seconds)
+        packets += entered
+        return packets + self._drop_dear(sender, view, cut, end, now) if cut < end else packets
+
+    def _known_flows(
+        self, attachment: Attachment, data: bytearray, view: memoryview, start: int, end: int, now: float
+    ) -> int:
+        """Sort frames of known flows up to the first one that is not of any; returns where that is."""
+        out, taps = self._owner.output, self._owner.taps
+        if taps.on:
+            return capture_watch.scan(attachment, data, view, start, end, now, out, taps, 0)
+        return forward.scan(attachment, data, view, start, end, now, out, 0)
+
+    def _drop_dear(self, sender: Attachment, view: memoryview, start: int, end: int, now: float) -> int:
+        """Drop the rest of a run of a host that costs too much; returns how many packets that was."""
+        packets, traffic = count_packets(view[start:end]), sender.traffic
+        traffic.received_packets += packets
+        traffic.received_bytes += end - start
+        detail = "" if Reason.LINK_SHARE in traffic.drops else f"of {sender.host or 'routers'}"
+        sender.drop(Reason.LINK_SHARE, packets, detail, head_of_frame(view[start:end]), now)
+        self._skip(packets, end - start)
+        return packets
+
+    def _skip_one(self, size: int) -> None:
+        """Count a frame that is dropped unseen, of a run that was looked at."""
+        runs, frames, total = self._skipped
+        self._skipped = [runs, frames + 1, total + size]
+
+    def _skip(self, packets: int, size: int) -> None:
+        """Count a run that is dropped unseen."""
+        runs, frames, total = self._skipped
+        self._skipped = [runs + 1, frames + min(packets, size // LEAST_FRAME), total + size]
 
     @property
     def has_rest(self) -> bool:
@@ -123,12 +254,18 @@ class Receiver:
         if cost is not None:
             cost.forward(out.frames, out.bytes, out.cut, out.new)
             cost.reply(out.replies, out.made)
+            if self._skipped[1]:
+                cost.skip(*self._skipped)
+            if self._spared:
+                cost.spare(self._spared)
+        self._skipped, self._spared = [0, 0, 0], 0.0
         out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
         if self._traffic.news and self._turn:
             stranger = next(iter(self._turn.values())).stranger
             for reason, detail in self._traffic.take_news():
                 hub_log.drops(owner.settings.name, stranger, reason, detail)
-        for namespace in self._turn:
+        for namespace, known in self._turn.items():
+            known.nobody.clear()
             hub_resolve.ask(owner, namespace)
         self._turn.clear()
 
@@ -138,7 +275,16 @@ class Receiver:
         later, self._rest = self._rest, deque()
         data = bytearray(frames + bytes(framing.SLACK))
         try:
-            self.take(namespace_id, data, memoryview(data), 0, len(frames))
+            self.take(namespace_id, data, memoryview(data), 0, len(frames), cost)
         finally:
             self.send(cost)
             self._rest += later
+
+
+def _after(data: bytearray, start: int, end: int) -> int:
+    """Where the first frames of data[start:end] end that a dear host may have judged in one turn."""
+    for _ in range(MOST_JUDGED):
+        if start >= end:
+            break
+        start += 2 + (data[start] << 8 | data[start + 1])
+    return min(start, end)

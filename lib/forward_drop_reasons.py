@@ -269,6 +269,12 @@ class Reason(_Documented):
         "nothing, if few: a host has just moved; else hubs have different routes, or somebody forges packets",
     )
 
+    LINK_SHARE = (
+        "link-share",
+        "it came by a link from a host that costs more time than it is worth: only its known flows go on",
+        "look at what that host sends (tunrouter trace): denied packets, new flows to nowhere, tiny segments",
+    )
+
     # where it was held
     QUEUE_FULL = (
         "queue-full",

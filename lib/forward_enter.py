@@ -38,7 +38,7 @@ def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:
     """Source -> its host's attachment, as found for a frame before: most frames are of few flows."""
     for frame in frames:
         owner = _owner(stranger, frame, now, there)
-        if owner is not None:
+        if isinstance(owner, Attachment):
             runs.setdefault(owner, []).append(frame)
     for attachment, run in runs.items():
         if attachment.again is not None:
@@ -60,16 +60,20 @@ def enter_run(
     now: float,
     there: dict[bytes, Attachment],
     forward: Forward,
+    nobody: set[bytes] | None = None,
+    skip: Callable[[int], None] = lambda size: None,
 ) -> tuple[int, int]:
     """As enter, for frames buf[start:end], which are not copied. Returns (where it stopped, packets so far).
 
     It stops before the end where that would take too long, and then goes on from there later. `there` is
-    source -> its host's attachment, as found before in the same turn. `buf` must be readable for
-    framing.SLACK bytes past `end`. Raises ProtocolError where no frame ends at `end`.
+    source -> its host's attachment, as found before in the same turn, `nobody` the sources of which none was
+    found: more frames of these are dropped unseen, and `skip` is told the bytes of each. `buf` must be
+    readable for framing.SLACK bytes past `end`. Raises ProtocolError where no frame ends at `end`.
     """
     at = begin = start
     sender: Attachment | None = None
     source, packets, asked = b"", 0, 0
+    nobody = set() if nobody is None else nobody
     while at < end:
         after = at + 2 + (buf[at] << 8 | buf[at + 1])
         if after > end:
@@ -78,10 +82,18 @@ def enter_run(
         if sender is None or found != source or not found:
             known = there.get(found) if found else None
             if known is None or not known.live:
-                if asked == MOST_ASKED:
+                if found in nobody and not is_icmp(buf, at + 2):
+                    known = None
+                    _drop_unseen(stranger, segments, after - at)
+                    skip(after - at)
+                elif asked == MOST_ASKED:
                     break
-                asked += 1
-                known = _owner(stranger, bytes(buf[at:after]), now, there)
+                else:
+                    asked += 1
+                    owner = _owner(stranger, bytes(buf[at:after]), now, there)
+                    if owner is Reason.FOREIGN_SOURCE and found and not is_icmp(buf, at + 2):
+                        nobody.add(found)
+                    known = owner if isinstance(owner, Attachment) else None
             if known is not sender:
                 if sender is not None and (stop := forward(sender, begin, at)) < at:
                     return stop, packets
@@ -94,6 +106,25 @@ def enter_run(
     if sender is not None:
         return forward(sender, begin, at), packets
     return at, packets
+
+
+def source_of_frame(buf: bytearray, start: int, end: int) -> bytes:
+    """The source of the first of some frames buf[start:end], if it is a usual packet; else b""."""
+    after = start + 2 + (buf[start] << 8 | buf[start + 1]) if start < end else start
+    return _source(buf, start + 2, after)[0] if start + 2 < after <= end else b""
+
+
+def _drop_unseen(stranger: Attachment, packets: int, size: int) -> None:
+    """Count a frame of nobody, of whose source one was dropped just before."""
+    stranger.traffic.received_packets += packets
+    stranger.traffic.received_bytes += size
+    stranger.drop(Reason.FOREIGN_SOURCE, packets)
+
+
+def is_icmp(buf: bytearray, start: int) -> bool:
+    """Whether a usual packet may be an ICMP error: such a one passes from addresses that are nobody's."""
+    start += HEADER_SIZE * (buf[start] < 0x10)
+    return buf[start + 9] == ip.ICMP if buf[start] == _IPV4 else buf[start + 6] not in (ip.TCP, ip.UDP)
 
 
 def _source(buf: bytearray, start: int, end: int) -> tuple[bytes, int]:
@@ -113,14 +144,13 @@ def _source(buf: bytearray, start: int, end: int) -> tuple[bytes, int]:
 
 def _owner(
     stranger: Attachment, frame: bytes, now: float, there: dict[bytes, Attachment]
-) -> Attachment | None:
-    """Whose a frame is; None where it waits, or is nobody's and was dropped."""
+) -> Attachment | Reason | None:
+    """Whose a frame is; why it was dropped where it is nobody's; None where it waits."""
     found = _sender(stranger, frame, now, there)
     if isinstance(found, Reason):
         stranger.traffic.received_packets += 1
         stranger.traffic.received_bytes += len(frame)
         stranger.drop(found, 1, "", head_of_frame(frame), now)
-        return None
     return found
 
 

@@ -52,10 +52,15 @@ ACCIDENT_SECONDS = BURST_SECONDS / 10
 """Seconds of debt that say nothing: whose packets come rarely has cold caches."""
 FORGIVEN = 0.01
 """Seconds of debt that fade in a second."""
+SKIPPED_RUN_SECONDS, SKIPPED_SECONDS = 20e-6, 2e-6
+"""What a run of frames is worth that is dropped unseen, since its host costs too much (cluster_costs), and
+each frame of it beside: to find out whose they are. They need 7 and 0.7 µs."""
 PART = 512
 """Bytes of a turn, at least, that may be a part of a frame: over a slow wire its segments come one by one."""
 MOST_PARTS = (1 << 16) + 1
 """Bytes of the longest frame, with its length: so many may come in parts."""
+SKIPS_SECONDS = 1.0
+"""How long a link is one that skips (Cost.skips) after a turn of which that was true."""
 RIVAL_SECONDS = 0.1
 """Two lanes of a session share one place among long turns while the other one had such a turn so lately."""
 EXACT_TURNS = 16
@@ -92,6 +97,18 @@ MORE_SECONDS = 60e-6
 earlier: many short turns are our own choice then."""
 
 
+def run_worth(frames: int, size: int, cut: int, new: int, replies: int, made: int) -> float:
+    """What a run of frames by a link is worth, all of one host: seconds of processor time, as of a turn.
+
+    For Cost.forward's and Cost.reply's figures of that run alone. Where nothing was forwarded it is nothing.
+    """
+    if not frames:
+        return 0.0
+    of = WORTH["link"]
+    seconds = MORE_SECONDS + of.frame * frames + of.byte * size + CUT_SECONDS * cut
+    return seconds + FLOW_SECONDS * min(new, frames) + REPLY_SECONDS * replies + MADE_SECONDS * made
+
+
 @dataclass(slots=True)
 class Cost:
     """The account of one connection, which is not yet let in when it begins."""
@@ -112,6 +129,10 @@ class Cost:
     """Seconds of its last turn beyond what its forwarded frames are worth (parts of frames: nothing)."""
     exact: int = EXACT_TURNS
     """Turns that are still to be timed by the processor's own clock."""
+    skips: bool = False
+    """Whether a turn of the last second was worth more for frames that were dropped unseen than for others.
+    Such a link has its long turns in passes without others, as all have that are not of_many, and little of
+    what has come by it lies unread in the kernel."""
     messages: int = 0
     """WebSocket messages that were decoded in this turn (stream_layer counts them)."""
     _parts: int = 0
@@ -120,6 +141,10 @@ class Cost:
     """What their turns took; it becomes debt if no frame is forwarded that they can be parts of."""
     _prices: Worth = WORTH["tcp"]
     _worth: float = 0.0
+    _skipped: float = 0.0
+    """What of it is for frames that were dropped unseen."""
+    _skipped_at: float = 0.0
+    """When more than half of it was."""
     _read: int = 0
     _seen_at: float = 0.0
     beside: Cost | None = None
@@ -136,6 +161,11 @@ class Cost:
     def wastes(self) -> bool:
         """Whether its last turns have taken more time for nothing than an accident would."""
         return self.debt > ACCIDENT_SECONDS
+
+    @property
+    def keeps_little(self) -> bool:
+        """Whether little of what the peer has sent shall lie unread in the kernel."""
+        return self.skips if self.is_of_many else self.expensive and self.admitted
 
     @property
     def heard(self) -> bool:
@@ -169,7 +199,7 @@ class Cost:
 
     def begin(self, size: int) -> None:
         """Begin a turn, with `size` bytes just received."""
-        self._read, self._worth, self.messages = size, 0.0, 0
+        self._read, self._worth, self._skipped, self.messages = size, 0.0, 0.0, 0
 
     def forward(self, frames: int, size: int, cut: int, new: int = 0) -> None:
         """Note that the turn has passed on `frames` of `size` bytes, some of them cut into `cut` segments.
@@ -186,6 +216,15 @@ class Cost:
         """Note how many of the frames passed on are replies of the hub, and how many had to be made."""
         self._worth += REPLY_SECONDS * replies + MADE_SECONDS * made
 
+    def skip(self, runs: int, frames: int, size: int) -> None:
+        """Note that the turn has dropped `frames` of `size` bytes in so many runs without a look at them."""
+        of = self._prices
+        seconds = SKIPPED_RUN_SECONDS * runs + SKIPPED_SECONDS * frames + of.byte * size
+        if not self._worth:  # forward() has not counted what the turn itself needs
+            seconds += of.turn if 0 < self._read < self.size else MORE_SECONDS
+        self._worth += seconds
+        self._skipped += seconds
+
     def spare(self, seconds: float) -> None:
         """Note that so much of the turn was work for somebody else, who is charged for it."""
         self._worth += seconds
@@ -195,6 +234,10 @@ class Cost:
         is_full, known = self._read >= self.size, self.exact > 0
         self.over = seconds - self._worth
         self.long = is_full or seconds > SHORT * self._prices.turn
+        if 2 * self._skipped > self._worth:
+            self.skips, self._skipped_at = True, now
+        elif self.skips and now - self._skipped_at > SKIPS_SECONDS:
+            self.skips = False
         if seconds > TURN_SECONDS:
             self.exact = EXACT_TURNS
             if not known:

@@ -38,6 +38,9 @@ from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 LITTLE_UNREAD = 1 << 14
 """Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its
 segments where that is more (loopback), since with less it would send only when its persist timer fires."""
+LINK_UNREAD = 1 << 17
+"""The same of a link while much of what comes by it is dropped unseen: what its other hosts send lies behind
+that. It is read within 20 ms, and others may still send 2.5 MB/s by a link with a round trip of 50 ms."""
 REST_SECONDS = 0.1
 """Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
@@ -197,12 +200,12 @@ class Stream:
     def end_turn(self) -> None:
         """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""
         cost = self.cost
-        if cost is None or not (now := self._turn.end(cost)) or cost.is_of_many:
+        if cost is None or not (now := self._turn.end(cost)):
             return
-        if now >= self._look_at:
+        if not cost.is_of_many and now >= self._look_at:
             self._look(now)
-        if self._clamped or (cost.expensive and cost.admitted and not self.is_mptcp):
-            self._clamp(cost.expensive)
+        if self._clamped or (cost.keeps_little and not self.is_mptcp):
+            self._clamp(cost.keeps_little, LINK_UNREAD if cost.is_of_many else LITTLE_UNREAD)
 
     def _look(self, now: float) -> None:
         """See whether the peer has closed; the second time that it has, nothing more of it is read."""
@@ -211,16 +214,14 @@ class Stream:
         self._ended = self._ended or (self._rest and closed)
         self._rest = closed
 
-    def _clamp(self, clamped: bool) -> None:
+    def _clamp(self, clamped: bool, most: int) -> None:
         """Keep the peer's window small, each time anew: the kernel opens it when it grows the buffer.
 
         MPTCP has no such option (TCP_WINDOW_CLAMP): there the receive buffer alone bounds what is unread.
         """
+        window = _WINDOW_OPEN
         if clamped:
-            segment = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-            window = max(LITTLE_UNREAD, 2 * segment)
-        else:
-            window = _WINDOW_OPEN
+            window = max(most, 2 * self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window)
         self._clamped = clamped
 

@@ -204,7 +204,9 @@ class WorkerLink:
             else:
                 namespace = cluster_frames.namespace_of(data, begin, after)
                 frames = begin + cluster_frames.HEADER
-                self.traffic.received_packets += receiver.take(namespace, data, view, frames, after)
+                self.traffic.received_packets += receiver.take(
+                    namespace, data, view, frames, after, self._cost
+                )
             at = after
             if time.monotonic() > until:
                 break

@@ -33,7 +33,16 @@ class Taken:
     def __init__(self, name: str, came: list[tuple[str, bytes, bytes]]) -> None:
         self._name, self._came = name, came
 
-    def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int, /) -> int:
+    def take(
+        self,
+        namespace: bytes,
+        data: bytearray,
+        view: memoryview,
+        start: int,
+        end: int,
+        cost: Cost | None = None,
+        /,
+    ) -> int:
         begin = start
         for after in framing.split(view[start:end]):
             self._came.append((self._name, namespace, bytes(view[begin : start + after])))

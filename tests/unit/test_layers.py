@@ -115,6 +115,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "cluster_places",
             "cluster_registry",
             "cluster_claims",
+            "cluster_costs",
             "cluster_view",
             "worker_registry",
             "worker_replies",

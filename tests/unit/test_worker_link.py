@@ -47,7 +47,15 @@ class End:
 
     has_rest = False
 
-    def take(self, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int) -> int:
+    def take(
+        self,
+        namespace: bytes,
+        data: bytearray,
+        view: memoryview,
+        start: int,
+        end: int,
+        cost: Cost | None = None,
+    ) -> int:
         until = time.thread_time() + self.work
         while self.work and time.thread_time() < until:
             pass
