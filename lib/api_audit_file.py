@@ -20,7 +20,7 @@ from lib.errors import HostError
 from lib.humanize import counted
 from lib.log_events import Entry
 from lib.log_file import LogFile
-from lib.log_setup import say
+from lib.log_setup import over, say
 from lib.service_threads import aside
 from lib.settings_telemetry import RotationSettings
 
@@ -82,6 +82,7 @@ class AuditFile:
             many = counted(lost, "change")
             text = "%s will not be in the audit log %s: it cannot be written"
             say(Entry.AUDIT_FAILED, text, many, self.path, path=self.path, reason=f"{many} lost")
+        over(Entry.AUDIT_FAILED, self.path)  # nothing is to be written there any more
         try:
             aside(self.path, self._file.close, seconds=WRITE_SECONDS)
         except OSError:
@@ -103,6 +104,7 @@ class AuditFile:
             return
         if self._is_failing:
             self._is_failing = False
+            over(Entry.AUDIT_FAILED, self.path)
             text = "the audit log %s is written again; all changes that waited are there"
             say(Entry.AUDIT_WRITTEN, text, self.path, path=self.path)
         self._look_after()

@@ -210,6 +210,7 @@ def _status(reply: Reply, on: Paper) -> list[str]:
         f"policy test {row['test']}: {row['reason']}; so for {span(row['since_s'])}"
         for row in reply.get("policy", {}).get("problems", ())
     ]
+    failed += [f"{row['text']}; so for {span(row['since_s'])}" for row in reply.get("troubles", ())]
     differing = [
         f"device {row['device']} of {row['service']} differs from the configuration: {line}"
         for row in reply["clients"]

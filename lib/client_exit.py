@@ -22,7 +22,7 @@ from lib.client_nat import Nat
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say
+from lib.log_setup import over, say
 from lib.netfilter_keep import tell_put_back
 from lib.netfilter_killswitch import TABLE
 from lib.netfilter_watch import Watch
@@ -61,6 +61,7 @@ class Exits:
         self.killswitch.set_device(settings.name, device)
         if settings.nat:
             self.nat.set(settings.name, device, wanted)
+        over(Entry.NAT_FAILED, settings.name)
 
     def follow(self, settings: ClientSettings, device: str, wanted: DeviceSettings) -> None:
         """A client's device has another name now, or other addresses; what fails is logged."""
@@ -77,6 +78,10 @@ class Exits:
         """These clients run, or are to run. Raises HostError."""
         exits = {client.name for client in clients if client.nat}
         self.nat.drop([name for name in self.nat.services if name not in exits])
+        for client in clients:
+            if not client.nat:
+                over(Entry.NAT_FAILED, client.name)
+        over(Entry.KILLSWITCH_FAILED)
         self.killswitch.settle(clients)
         if self._watching is None and (exits or self.killswitch.any):
             name = "tables of nftables are put back"
@@ -99,6 +104,7 @@ class Exits:
         except HostError as error:
             say(Entry.KILLSWITCH_FAILED, "nftables: %s", error, reason=error)
             return
+        over(Entry.KILLSWITCH_FAILED)
         for table in lost:
             tell_put_back(table)
 

@@ -19,7 +19,7 @@ from lib.client_names_files import HOSTS
 from lib.dns_forward import Zone
 from lib.dns_listing import Listing, Pair
 from lib.log_events import Entry
-from lib.log_setup import settle
+from lib.log_setup import over, settle
 from lib.service_supervisor import Task, keep
 
 ASK_SECONDS = 10.0
@@ -83,6 +83,7 @@ class HostsFile:
             self._task.kill(block=False)
         if self._held is not None:
             self._held.close()
+        over(Entry.NAMES_NOT_KEPT)
         self._number, self._held, self._task, self._written = 0, None, None, None
 
     def _write(self) -> None:
@@ -105,16 +106,18 @@ class HostsFile:
         while True:
             self._changed.wait(ASK_SECONDS)
             self._changed.clear()
-            for owner, zone in list(self._zones.items()):
-                self._ask(owner, zone)
+            well = [self._ask(owner, zone) for owner, zone in list(self._zones.items())]
             if tuple(self._names()) != self._written or client_names_files.state(self._path) != self._seen:
                 try:
                     self._write()
+                    if all(well):
+                        over(Entry.NAMES_NOT_KEPT)
                 except OSError as error:
                     self._seen = client_names_files.state(self._path)
                     self._say(client_names_files.words(error, self._path))
 
-    def _ask(self, owner: str, zone: Zone) -> None:
+    def _ask(self, owner: str, zone: Zone) -> bool:
+        """Ask for the names of a zone; False where its server is too old to list them."""
         heard = False
 
         def ask(question: bytes) -> bytes | None:
@@ -126,15 +129,16 @@ class HostsFile:
         known = self._listed.get(owner)
         found = dns_listing.read(zone.domain, known.mark if known is not None else "", ask)
         if self._zones.get(owner) is not zone:
-            return
+            return True
         if found is not None:
             self._listed[owner] = found
         elif heard and known is None:  # while the hub is away its names stay
             self._say(
                 f"{zone.servers[0]} does not list the names of {zone.domain}: the hub's release is older"
             )
-            return
+            return False
         settle(Entry.NAMES_NOT_KEPT, self._path)
+        return True
 
     def _say(self, reason: str) -> None:
         client_names_files.say_lost(self._path, reason)

@@ -30,6 +30,8 @@ from lib import client_names_files, dns_forward, dns_resolv_conf, netlink_owners
 from lib.addresses import join_host_port
 from lib.client_names_files import RESOLV_CONF
 from lib.dns_forward import Server, Zone
+from lib.log_events import Entry
+from lib.log_setup import over
 from lib.service_scheduling import breathe
 from lib.service_supervisor import Task, keep
 from lib.stream_deadline import within
@@ -135,6 +137,7 @@ class Stub:
             if one is not None:
                 one.close()
         self._udp = self._tcp = self._held = None
+        over(Entry.NAMES_NOT_KEPT)
 
     # --- the file
 
@@ -165,6 +168,7 @@ class Stub:
                 continue
             try:
                 self._write()
+                over(Entry.NAMES_NOT_KEPT)
             except OSError as error:
                 with suppress(OSError):
                     self._read(client_names_files.state(self._path))

@@ -26,7 +26,7 @@ from lib.cluster_seal import Proof, to_sign
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say, settle
+from lib.log_setup import over, say, settle
 from lib.service_threads import aside
 from lib.settings_registry import ClusterSettings, TrustSettings
 from lib.wire_control import CLUSTER_SIZE
@@ -184,6 +184,7 @@ class Trust:
             say(Entry.CERTIFICATE_FAILED, text, error, fold=file, habit=OUTAGE, file=file, reason=error)
             return
         settle(Entry.CERTIFICATE_FAILED, file)
+        over(Entry.CERTIFICATE_FAILED, file)
         text = "certificate %s read again: %s"
         say(Entry.CERTIFICATE_RELOADED, text, file, mark, file=file, fingerprint=mark)
 

@@ -54,7 +54,7 @@ MAX_WARNINGS = 100
 """Mistaken identities of a hub's clients that are listed."""
 
 Row = dict[str, object]
-_LISTS = ("tables", "tasks", "log", "notify", "entrypoints", "clusters")
+_LISTS = ("tables", "tasks", "troubles", "log", "notify", "entrypoints", "clusters")
 """Fields of what belongs to no host."""
 NAME_SECONDS = 1.0
 """How long the name of our own user may take (LDAP and the like)."""
@@ -138,6 +138,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         },
         "tables": ctl_tables.rows(tables, now),
         "tasks": (_task(task, now) for task in service_supervisor.tasks()),
+        "troubles": [one.row(now) for one in log_setup.troubles()],
         "log": [_output(output) for output in log_setup.outputs()],
         "clusters": ctl_cluster.rows(now),
         "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
@@ -330,6 +331,7 @@ def _task(task: service_supervisor.Task, now: float) -> Row:
         "failures": task.failures,
         "error": task.error,
         "failing_s": round(failing, 1) if failing is not None else None,
+        "ended": task.dead,
     }
 
 

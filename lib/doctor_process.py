@@ -13,6 +13,9 @@ from lib.doctor_facts import Ailing
 from lib.doctor_finding import Finding
 from lib.humanize import counted, span
 
+RECENT_SECONDS = 3600.0
+"""A worker that has ended longer ago is no trouble of today's."""
+
 Row = Mapping[str, Any]
 
 
@@ -28,7 +31,7 @@ class _Kind(NamedTuple):
 def _sources(status: Row) -> Iterator[str]:
     for table, source in _all_sources(status):
         if source["error"]:
-            since = f" for {span(source['failing_s'])}" if source["failing_s"] else ""
+            since = f" for {span(source['failing_s'])}" if source["failing_s"] is not None else ""
             yield f"{_name(table)} cannot be read from {source['name']}{since}: {source['error']}"
 
 
@@ -83,8 +86,45 @@ def _logs(status: Row) -> Iterator[str]:
 
 def _tasks(status: Row) -> Iterator[str]:
     for row in status["tasks"]:
-        if row["failing_s"] is not None:
+        if row.get("ended"):
+            yield f"{row['task']} has ended: {row['error']}"
+        elif row["failing_s"] is not None:
             yield f"{row['task']} fails for {span(row['failing_s'])}: {row['error']}"
+
+
+def _workers(status: Row) -> Iterator[str]:
+    rows = status.get("workers", ())
+    for row in rows:
+        if not row["ready"]:
+            yield f"worker {row['worker']} (pid {row['pid']}) takes no connections"
+    count, youngest = status.get("worker_deaths", 0), min((row["since_s"] for row in rows), default=0.0)
+    if count and youngest < RECENT_SECONDS:
+        yield f"a worker has ended by itself, {counted(count, 'time')} since the start of the process"
+
+
+def _policy(status: Row) -> Iterator[str]:
+    for row in status.get("policy", {}).get("problems", ()):
+        outcome = "fails" if row["outcome"] == "fails" else "cannot be judged"
+        yield f"the policy test {row['test']} {outcome}: {row['reason']}"
+
+
+def _paths(status: Row) -> Iterator[str]:
+    for client in status["clients"]:
+        for path in client.get("paths", ()):
+            if path["since_s"] is None and client["hub"]:
+                yield (
+                    f"service {client['service']}: one of its sessions is missing, by hub {path['hub']}: "
+                    + (path["state"])
+                )
+
+
+def _of(*events: str) -> Callable[[Row], Iterator[str]]:
+    """What the log has told by these events, and what is not over."""
+    return lambda status: (
+        f"{row['text']} (for {span(row['since_s'])})"
+        for row in status.get("troubles", ())
+        if row["event"] in events
+    )
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -124,6 +164,62 @@ _KINDS: Mapping[str, _Kind] = {
         _tasks,
         "it is started again and again, and does not do its work meanwhile",
         "what the reason says; where this program is to blame, tell us: tunrouter doctor --bundle FILE",
+    ),
+    "worker": _Kind(
+        _workers,
+        "its sessions are made anew by another worker, which hosts notice",
+        "the log says why; where this program is to blame, tell us: tunrouter doctor --bundle FILE",
+    ),
+    "policy": _Kind(
+        _policy,
+        "the tables let somebody through, or not, other than it was meant",
+        "tunrouter explain shows the reason for one packet; correct the tables, or the test",
+    ),
+    "path": _Kind(
+        _paths,
+        "should the other session end too, its flows wait until there is a new one",
+        "what the reason says; tunrouter doctor on that hub",
+    ),
+    "reload": _Kind(
+        _of("reload-failed"),
+        "what is in the configuration now does not count until a reload succeeds",
+        "tunrouter check; then systemctl reload tunrouter, or kill -HUP",
+    ),
+    "certificate": _Kind(
+        _of("certificate-failed"),
+        "the one before goes on, until it ends; then nobody gets in",
+        "correct the file: openssl x509 -in FILE -noout -subject -dates",
+    ),
+    "pool": _Kind(
+        _of("pool-full", "pool-low"),
+        "a new host gets the address of the one that has been away for longest, or none at all",
+        "a larger pool for the router; tunrouter hosts, and revoke who does not come any more",
+    ),
+    "pool kept": _Kind(
+        _of("pool-not-kept"),
+        "after a start some hosts may get other addresses than they had",
+        "df -h; ls -ld its directory; the unit's StateDirectory and ReadWritePaths",
+    ),
+    "routes": _Kind(
+        _of("routes-not-told"),
+        "hosts do not learn the ways to the others, and nothing of theirs goes there",
+        "fewer prefixes, which cover the same; or route= in the configurations of hosts",
+    ),
+    "name": _Kind(
+        _of("names-not-kept"), "programs here do not find hosts by name", "ls -l /etc/resolv.conf /etc/hosts"
+    ),
+    "nftables": _Kind(
+        _of("nat-failed", "killswitch-failed"),
+        "what comes out of the tunnel does not go on, or packets leave beside the tunnel",
+        "nft list ruleset; nft must be installed, and the process needs CAP_NET_ADMIN",
+    ),
+    "datagrams": _Kind(
+        _of("no-datagrams"),
+        "sessions have only their streams: under loss UDP waits for what is sent again",
+        "ss -lunp shows who has the port; channel: off, if none is wanted",
+    ),
+    "audit": _Kind(
+        _of("audit-failed"), "who has changed what is not written down", "df -h; ls -ld its directory"
     ),
 }
 

@@ -36,7 +36,7 @@ from lib.forward_drop_reasons import Reason
 from lib.limits import Meter, stranger
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say
+from lib.log_setup import over, say
 from lib.namespace import Attachment
 from lib.service_scheduling import SHARE, breathe
 from lib.service_supervisor import Task
@@ -105,6 +105,7 @@ class HubDatagrams:
         self.close()
         self._dscp = settings.dscp
         self._why = why_no_datagrams(settings.channel, settings.transport)
+        over(Entry.NO_DATAGRAMS, settings.name)
         if self._why:
             return
         try:

@@ -24,7 +24,7 @@ from lib.hub_tables import Tables
 from lib.humanize import counted
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say, settle
+from lib.log_setup import over, say, settle
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.push_leases import Leases
@@ -178,6 +178,8 @@ class Push:
         for session in list(self._hosts):
             namespaces.setdefault(session.attachment.namespace.id, []).append(session)
             step()
+        for key in self._namespaces.keys() - namespaces.keys():
+            over(Entry.NOT_TOLD, self._hub.settings.name, ids.format_uuid(key))
         self._namespaces = {key: self._namespaces.get(key) or _Namespace() for key in namespaces}
         self._twins = {made.changes: made for made in self._namespaces.values() if made.changes}
         for key, sessions in namespaces.items():
@@ -317,6 +319,7 @@ class Push:
         name, key = self._hub.settings.name, ids.format_uuid(namespace.id)
         if not count:
             settle(Entry.NOT_TOLD, name)
+            over(Entry.NOT_TOLD, name, key)
             return
         reason = f"no room to tell the hosts of {counted(count, 'route')}"
         text = "service %s: namespace %s: %s"

@@ -77,6 +77,7 @@ class Entry(Enum):
         *("pool-full", "warning", "router host"),
         "a router's pool has no address left for a host: every one belongs to a host that is connected",
     )
+    POOL_LOW = "pool-low", "warning", "router left", "a router's pool has few addresses left for new hosts"
     POOL_NOT_KEPT = (
         *("pool-not-kept", "warning", "router file reason"),
         "the addresses of a router's pool cannot be read from their file, or written there",

@@ -15,7 +15,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import gevent
@@ -28,6 +28,7 @@ from lib.log_dedup import FLOOD, Fold, Habit, Key, Told
 from lib.log_events import FOLDED, Entry
 from lib.log_file import LogFile, tidy
 from lib.log_output import Descriptor, Output, Stream
+from lib.log_troubles import LASTING, Trouble, Troubles
 from lib.namespace_titles import title_of_uuid
 from lib.printable import printable
 from lib.service_threads import aside
@@ -66,6 +67,7 @@ class _Line(NamedTuple):
 _fold: Fold[_Line] = Fold()
 _labels: dict[str, dict[str, str]] = {}
 _left_out: set[Entry] = set()
+_troubles = Troubles()
 
 
 def label(services: Mapping[str, Mapping[str, str]]) -> None:
@@ -93,6 +95,8 @@ def say(
     stranger chose is in them, or strangers would decide what is logged of others. Without `fold` every event
     is logged.
     """
+    if event in LASTING:
+        _troubles.note(event, fields, printable(log_redact.secrets(text % arguments)), time.monotonic())
     if not is_on(event):
         return
     line = _Line(event, text, arguments, fields)
@@ -129,6 +133,22 @@ def settle(event: Entry, fold: str, by: str = "") -> None:
 def settle_all(event: Entry, folds: str, by: str) -> None:
     """As settle(), for every kind of the event whose `fold` begins with `folds`."""
     _write_told(_fold.settle_all(event.value, folds, by, time.monotonic()))
+
+
+def over(event: Entry, *which: str) -> None:
+    """The troubles (log_troubles) with these values are over; nothing is logged of that."""
+    _troubles.over(event, *which)
+
+
+def keep_troubles_of(services: Collection[str], routers: Collection[str]) -> None:
+    """Troubles of all other services and routers are over: these are there no more."""
+    _troubles.keep_only("service", services)
+    _troubles.keep_only("router", routers)
+
+
+def troubles() -> list[Trouble]:
+    """What the log has told, at whatever level it is, and what is not over."""
+    return _troubles.all()
 
 
 def absorb(event: Entry, fold: str, by: str = "") -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,7 +25,7 @@ import gevent
 
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say, settle
+from lib.log_setup import over, say, settle
 from lib.prefixes import Prefix, covers
 from lib.push_pool import MAX_LEASES, Pool
 from lib.route_live import LiveRoutes
@@ -32,11 +33,13 @@ from lib.route_table import LEASED
 from lib.service_files import write_whole
 from lib.service_scheduling import Breaths
 from lib.service_threads import aside
-from lib.settings import Hop
+from lib.settings import Hop, TableSettings
 from lib.stream_certificates import state_directory
 
 SAVE_SECONDS = 2.0
 """A new lease is in the file so many seconds later."""
+FEW = 10
+"""A pool of which less than one in so many addresses is left has few."""
 MAX_BYTES = 16 << 20
 """A longer file is not read."""
 
@@ -53,6 +56,7 @@ class Leases:
         self.pool = Pool(live.settings.pool, self._may_give)
         self._routed: dict[Prefix, Hop] = {}
         self._saving: gevent.Greenlet | None = None
+        self._reserved = _reserved(self._settings)
         self.without: set[str] = set()
         """Hosts that are connected and have no address, as none was left for them."""
         self.freed = 0
@@ -68,9 +72,17 @@ class Leases:
     def follow(self) -> None:
         """Take the settings of a reload. Leases outside of the pool end."""
         before, self._settings = self._settings, self._live.settings
-        if self._settings is before or self._settings.pool == before.pool:
+        if self._settings is before:
+            return
+        self._reserved = _reserved(self._settings)
+        if self._settings.pool == before.pool:
             return
         self.pool.prefixes = self._settings.pool
+        self.without.clear()  # all hosts are told anew
+        self.freed = 0
+        for event in (Entry.POOL_FULL, Entry.POOL_NOT_KEPT):
+            settle(event, self._settings.name)
+            over(event, self._settings.name)
         if not before.pool:
             self._read()
         self.check()
@@ -86,6 +98,7 @@ class Leases:
         for host, address in list(self.pool.leases()):
             self.pool.check(host, address, (host, len(address)) not in fixed)
             step()
+        self._look_what_is_left()
         if len(self.pool) != before and self.pool.prefixes:  # a pool that is gone may come back
             self._save_soon()
 
@@ -106,6 +119,7 @@ class Leases:
             found.append(address)
             if before != (len(self.pool), address):
                 self._save_soon()
+                self._look_what_is_left()
         if missing:
             self.without.add(host)
             self._say_full(host)
@@ -127,6 +141,7 @@ class Leases:
             if not self.without:
                 self.freed = 0
                 settle(Entry.POOL_FULL, self._settings.name)
+                over(Entry.POOL_FULL, self._settings.name)
 
     def route(self) -> None:
         """Route the leases to their hosts, where that has changed; takes as long as a change of the table."""
@@ -154,6 +169,19 @@ class Leases:
             ):
                 return False
         return True
+
+    def _look_what_is_left(self) -> None:
+        """Tell where few addresses were never given: hosts that are away lose theirs to new ones soon."""
+        name = self._settings.name
+        for size in self.pool.sizes:
+            every = min(MAX_LEASES, self.pool.total(size) - self._reserved[size])
+            left = every - self.pool.given(size)
+            if left * FEW < every:
+                text = "router %s: %d of the %d addresses of its pool are left for new hosts"
+                say(Entry.POOL_LOW, text, name, left, every, fold=name, habit=OUTAGE, router=name, left=left)
+                return
+        settle(Entry.POOL_LOW, name)
+        over(Entry.POOL_LOW, name)
 
     def _say_full(self, host: str) -> None:
         name = self._settings.name
@@ -193,6 +221,7 @@ class Leases:
         try:
             aside(str(self.file), _write, self.file, "\n".join(lines) + "\n")
             settle(Entry.POOL_NOT_KEPT, self._settings.name)
+            over(Entry.POOL_NOT_KEPT, self._settings.name)
         except OSError as error:
             self._say_not_kept(error.strerror or str(error))
 
@@ -209,6 +238,20 @@ class Leases:
             Entry.POOL_NOT_KEPT, text, name, self.file, reason, fold=name, habit=OUTAGE,
             router=name, file=str(self.file), reason=reason,
         )  # fmt: skip
+
+
+def _reserved(settings: TableSettings) -> dict[int, int]:
+    """Bytes of an address -> how many of the pool belong to the hub and to hosts of `hosts`."""
+    addresses = [one.ip.packed for one in settings.own]
+    addresses += [address for _, own in settings.fixed for address in own]
+    found = Counter(
+        len(address)
+        for address in set(addresses)
+        if any(
+            len(prefix) == len(address) and covers(prefix, bits, address) for prefix, bits in settings.pool
+        )
+    )
+    return {size: found[size] for size in (4, 16)}
 
 
 def _kept(text: str) -> Iterator[tuple[str, bytes]]:

@@ -38,6 +38,7 @@ class Pool:
         self._leases: OrderedDict[Key, bytes] = OrderedDict()
         """The one whose host was seen longest ago is first."""
         self._holders: dict[bytes, Key] = {}
+        self._given = {4: 0, 16: 0}
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -46,6 +47,14 @@ class Pool:
     def sizes(self) -> tuple[int, ...]:
         """The versions of IP that it has addresses of, as bytes of an address: 4, 16 or both."""
         return tuple(dict.fromkeys(len(prefix) for prefix, _ in self.prefixes))
+
+    def total(self, size: int) -> int:
+        """Its addresses of a version of IP, without the first and the last one of each prefix."""
+        return sum(_count(*prefix) for prefix in self.prefixes if len(prefix[0]) == size)
+
+    def given(self, size: int) -> int:
+        """How many of these are some host's."""
+        return self._given[size]
 
     def leases(self) -> Iterator[tuple[str, bytes]]:
         """(host, address) of every lease; the one whose host was seen longest ago is first."""
@@ -65,8 +74,7 @@ class Pool:
             or not self._fits(address)
         ):
             return False
-        self._leases[key] = address
-        self._holders[address] = key
+        self._hold(key, address)
         return True
 
     def lease(self, host: str, size: int, is_here: Callable[[str], bool]) -> bytes | None:
@@ -85,8 +93,7 @@ class Pool:
         if address is None and self._take_back(size, is_here):
             address = self._free(host, size)
         if address is not None:
-            self._leases[key] = address
-            self._holders[address] = key
+            self._hold(key, address)
         return address
 
     def seen(self, host: str) -> None:
@@ -99,8 +106,16 @@ class Pool:
         """End a lease that is not wanted, or whose address is somebody else's or not in the pool any more."""
         key = host, len(address)
         if self._leases.get(key) == address and not (wanted and self._fits(address)):
-            del self._leases[key]
-            del self._holders[address]
+            self._end(key)
+
+    def _hold(self, key: Key, address: bytes) -> None:
+        self._leases[key] = address
+        self._holders[address] = key
+        self._given[key[1]] += 1
+
+    def _end(self, key: Key) -> None:
+        del self._holders[self._leases.pop(key)]
+        self._given[key[1]] -= 1
 
     def _fits(self, address: bytes) -> bool:
         return any(
@@ -110,7 +125,7 @@ class Pool:
     def _free(self, host: str, size: int) -> bytes | None:
         """An address that nobody has, from where the host's own begins to be looked for."""
         prefixes = [one for one in self.prefixes if len(one[0]) == size]
-        counts = [(1 << (8 * size - length)) - 2 for _, length in prefixes]  # without the first and the last
+        counts = [_count(*prefix) for prefix in prefixes]
         total = sum(counts)
         if not total:
             return None
@@ -134,9 +149,14 @@ class Pool:
             if is_here(key[0]):
                 self._leases.move_to_end(key)
             elif not size or key[1] == size:
-                del self._holders[self._leases.pop(key)]
+                self._end(key)
                 return True
         return False
+
+
+def _count(prefix: bytes, length: int) -> int:
+    """The addresses of a prefix without the first and the last one."""
+    return (1 << (8 * len(prefix) - length)) - 2
 
 
 def _is_end(prefix: Prefix, address: bytes) -> bool:

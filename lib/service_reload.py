@@ -17,7 +17,7 @@ from gevent.lock import RLock
 from lib import log_setup, namespace_titles, service_policy, service_preload, service_release
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
-from lib.log_setup import say
+from lib.log_setup import over, say
 from lib.service_parts import Parts, label
 from lib.service_scheduling import Breaths, in_steps
 from lib.settings import ClientSettings, HubSettings, Settings
@@ -64,6 +64,7 @@ def reload(parts: Parts, reread: Reread) -> list[str]:
     now, nothing is changed and the problems are logged. Returns these problems.
     """
     step = Breaths()
+    over(Entry.RELOAD_FAILED)
     try:
         new = checked(parts, reread, step)
     except (ConfigError, HostError) as error:
@@ -132,6 +133,7 @@ def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple
     lines += parts.observe.apply()
     label(new)
     lines += parts.tables.leave(new, used)  # only now does no service use them any more
+    _end_troubles(new, old)
     service_release.later([old])
     for line in lines:
         say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
@@ -143,6 +145,14 @@ def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple
     added, changed, removed = (counts[sign] for sign in "+~-")
     say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
     return failed
+
+
+def _end_troubles(new: Settings, old: Settings) -> None:
+    """What is not there any more has no troubles; certificates that others have come for have none either."""
+    if new is not old:
+        services = {hub.name for hub in new.hubs} | {client.name for client in new.clients}
+        log_setup.keep_troubles_of(services, {table.name for table in new.tables})
+        over(Entry.CERTIFICATE_FAILED)
 
 
 def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem], step: Callable[[], None]) -> None:
@@ -241,6 +251,7 @@ def _guarded(
         failed.append((name, str(error)))
         parts.recheck()  # its rules may be others all the same
         return
+    over(Entry.RELOAD_FAILED, name)
     counts[kind] += bool(done)
     lines += [f"service {name}: {line}" for line in done]
 

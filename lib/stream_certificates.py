@@ -19,7 +19,7 @@ from lib import stream_tls
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
-from lib.log_setup import say, settle
+from lib.log_setup import over, say, settle
 from lib.service_files import write_whole
 from lib.service_threads import aside
 from lib.settings_transport import TlsSettings
@@ -48,6 +48,7 @@ class Identity:
     def __init__(self, settings: TlsSettings) -> None:
         """Load the certificate, or make one. Raises HostError where the configured files cannot be used."""
         self._settings = settings
+        self._is_late = False
         self._files = self._find()
         try:
             self._seen, self._context, self._mark = aside(
@@ -64,13 +65,18 @@ class Identity:
         file = self._files[0]
         try:
             found = aside(file, self._changed, seconds=LOOK_SECONDS)
+            if self._is_late:
+                self._is_late = False
+                over(Entry.CERTIFICATE_FAILED, file)
             if found is not None:
                 self._context, self._mark = found
                 mark = f"sha256:{self._mark}"
                 settle(Entry.CERTIFICATE_FAILED, file)
+                over(Entry.CERTIFICATE_FAILED, file)
                 text = "certificate %s read again: %s"
                 say(Entry.CERTIFICATE_RELOADED, text, file, mark, file=file, fingerprint=mark)
         except (HostError, TimeoutError) as error:
+            self._is_late = isinstance(error, TimeoutError)
             reason = f"{file}: {error.strerror}" if isinstance(error, TimeoutError) else str(error)
             text = "certificate not read again: %s; the one before stays"
             say(Entry.CERTIFICATE_FAILED, text, reason, fold=file, habit=OUTAGE, file=file, reason=reason)

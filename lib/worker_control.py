@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 import gevent.socket
 
-from lib import __version__, ctl_order, worker_capture, worker_channel, worker_replies
+from lib import __version__, ctl_order, log_setup, worker_capture, worker_channel, worker_replies
 from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
 from lib.worker_crew import Crew, Worker
 from lib.worker_front import Front
@@ -128,6 +128,7 @@ class Control:
             for name, front in self._fronts.items():
                 mine = {why.value: count for why, count in front.refused.items()}
                 merged["refused"][name] = worker_replies.added(merged["refused"].get(name, {}), mine)
+            merged["troubles"] += [one.row(now) for one in log_setup.troubles()]
         merged |= {
             "pid": os.getpid(),
             "control": self._path,

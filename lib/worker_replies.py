@@ -31,6 +31,7 @@ def status(replies: Sequence[Row], order: Order | None = None) -> Row:
     merged["refused"] = _refused(replies)
     merged["tables"] = one_for_each(_rows(replies, "tables"), ("kind", "name"), _table)
     merged["tasks"] = one_for_each(_rows(replies, "tasks"), ("task",), _task)
+    merged["troubles"] = one_for_each(_rows(replies, "troubles"), ("event", "text"), _trouble)
     merged["log"] = one_for_each(_rows(replies, "log"), ("output",), _output)
     policies = [reply["policy"] for reply in replies if reply.get("policy", {}).get("ran_s") is not None]
     merged["policy"] = policies[0] if policies else merged.get("policy")
@@ -102,7 +103,12 @@ def _task(one: Row, other: Row) -> Row:
         "failures": one["failures"] + other["failures"],
         "error": one["error"] or other["error"],
         "failing_s": max(failing, default=None),
+        "ended": one["ended"] or other["ended"],
     }
+
+
+def _trouble(one: Row, other: Row) -> Row:
+    return max(one, other, key=lambda row: float(row["since_s"]))
 
 
 def _output(one: Row, other: Row) -> Row:

@@ -35,7 +35,7 @@ from lib.ctl_find import default_path
 from lib.ctl_server import ControlSocket
 from lib.errors import ConfigError, HostError
 from lib.log_events import Entry
-from lib.log_setup import say
+from lib.log_setup import over, say
 from lib.service import SAME_SIGNAL
 from lib.service_notify import Notifier, status_line
 from lib.service_reload import Reread
@@ -211,6 +211,7 @@ class WorkerService:
     def _reload(self, signalled: bool) -> None:
         """Read the settings again. All workers look at them, then all use them; or nobody does."""
         step = Breaths()
+        over(Entry.RELOAD_FAILED)
         try:
             new = self._reread(step)
             if new is self._settings:

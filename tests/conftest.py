@@ -22,6 +22,7 @@ from hypothesis import settings
 
 from lib import log_setup
 from lib.log_dedup import Fold
+from lib.log_troubles import Troubles
 from tests.support.netns import Namespace, Topology
 
 # No deadline: a busy machine is no failure. No database: a run owes nothing to the runs before it.
@@ -119,8 +120,9 @@ def right_time() -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_folded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test log the sum of lines that another one's events were folded into."""
+    """Let no test log the sum of lines that another one's events were folded into, or tell of its troubles."""
     monkeypatch.setattr(log_setup, "_fold", Fold())
+    monkeypatch.setattr(log_setup, "_troubles", Troubles())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
@@ -264,6 +265,15 @@ def test_what_the_running_hub_fails_to_do_is_found(topology: Topology, tmp_path:
     assert f"running process: auther a cannot be read from {rows} for" in said
     assert "No such file" in said
     write("logins.txt", "user secret\n")
+    wait_for(lambda: "nothing is wrong" in doctor())
+    write("hub.yml", f"{text}log: {{output: /proc/none/log}}\n")
+    hub.send(signal.SIGHUP)
+    hub.wait_line("reload: log file")
+    assert "running process: reload: log file /proc/none/log" in " ".join(doctor().split())
+    status = run("status", "--control", control, namespace=topology.hub)[1]
+    assert "reload: log file /proc/none/log" in " ".join(status.split())
+    write("hub.yml", text)
+    hub.send(signal.SIGHUP)
     wait_for(lambda: "nothing is wrong" in doctor())
 
 

@@ -198,14 +198,23 @@ def test_a_new_certificate_is_picked_up_and_sessions_stay(
 ) -> None:
     old = authority.issue("hub.test")
     more = f"    tls: {{certFile: {old.cert}, keyFile: {old.key}}}"
-    hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config("tls", more)))
+    control = ("--control", str(Path(old.key).with_name("control")))
+    hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config("tls", more)), *control)
+
+    def is_told() -> bool:
+        return "certificate not read again" in " ".join(
+            run("status", *control, namespace=topology.hub)[1].split()
+        )
+
     first = start_client(topology.host_1, *client(1, HUB_TO_HOST_1, "tls", f"?pin=sha256:{old.fingerprint}"))
     Path(old.key).write_text("half a")  # what a renewal that is not done looks like
     start_client(topology.host_2, *client(2, HUB_TO_HOST_2, "tls", f"?pin=sha256:{old.fingerprint}")).stop()
     hub.wait_line("the one before stays")
+    assert is_told()
     new = authority.issue("hub.test")  # the same files
     start_client(topology.host_2, *client(2, HUB_TO_HOST_2, "tls", f"?pin=sha256:{new.fingerprint}"))
     hub.wait_line(f"read again: sha256:{new.fingerprint}")
+    assert not is_told()
     assert pings(topology.host_1, OVERLAY_2) == 5
     assert first.text().count("connected to") == 1
 

@@ -15,7 +15,7 @@ import gevent
 import pytest
 from gevent import monkey
 
-from lib import api_audit, api_audit_file, service_threads
+from lib import api_audit, api_audit_file, log_setup, service_threads
 from lib.api_request import Request, Who
 from lib.errors import HostError
 from lib.log_file import LogFile
@@ -108,9 +108,11 @@ def test_what_cannot_be_written_waits_and_is_told_once(
     failing(monkeypatch, FULL, FULL, FULL)
     for number in range(2):
         api_audit.tell(WHO, f"change {number}")
+    assert [one.event for one in log_setup.troubles()] == ["audit-failed"]
     with gevent.Timeout(5):
         while changes(path) != ["change 0", "change 1"]:
             gevent.sleep(0.005)
+    assert not log_setup.troubles()
     told = [text for text in caplog.messages if "the audit log" in text]
     assert told == [
         f"the audit log {path} cannot be written: No space left on device; changes wait until it can, and are in this log",

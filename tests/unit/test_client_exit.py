@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib import client_killswitch, client_nat
+from lib import client_killswitch, client_nat, log_setup
 from lib.client_exit import Exits
 from lib.client_killswitch import Kept
 from lib.errors import HostError
@@ -48,6 +48,9 @@ def test_a_start_that_cannot_set_it_fails_and_what_runs_is_told_of(
     with caplog.at_level(logging.WARNING, "tunrouter"):
         exits.follow(replace(ONE, nat=True), "tun0", ONE.device)
     assert "service one: nft: not permitted" in caplog.text
+    assert [one.event for one in log_setup.troubles()] == ["nat-failed"]
+    exits.settle([ONE])
+    assert not log_setup.troubles(), "it is wanted no more"
 
 
 def test_a_killswitch_that_nobody_here_wants_is_warned_of(

@@ -40,6 +40,7 @@ from lib.doctor_facts import (
     Way,
 )
 from lib.doctor_firewall import Chain, Firewall, Packet
+from lib.log_troubles import LASTING
 
 NOW, DAY = 1_800_000_000.0, 86400.0
 MARK = "ab" * 32
@@ -211,6 +212,11 @@ SOURCE = {"kind": "file", "name": "r.txt", "read_s": 9.0, "error": "", "failing_
 PLUGIN = {"url": "http://10.0.0.9", "answered_s": 1.0, "error": ""}
 TABLE = {"kind": "router", "name": "r", "rows": 1, "plugin": PLUGIN, "sources": [SOURCE]}
 LINKED = {"name": "hub-2", "address": "10.0.0.2:8444", "live": True, "error": ""}
+PATH = {"hub": "h:8443", "state": "carries", "rtt_s": 0.1, "since_s": 4.0}
+CLIENT = {"service": "s", "hub": "h:8443", "paths": [PATH, PATH]}
+MISSING = PATH | {"hub": "i:8443", "state": "no session: refused", "since_s": None}
+PROBLEM = {"test": "host-1 to 10.2.0.9", "expect": "deny", "outcome": "fails", "reason": "it is delivered"}
+WORKER = {"worker": 1, "pid": 7, "ready": True, "connections": 0, "since_s": 60.0}
 CLUSTER = {
     "registry": "redis r:6379",
     "error": "",
@@ -222,7 +228,14 @@ STATUS = {
     "clusters": [CLUSTER],
     "hubs": [{"service": "s", "warnings": []}],
     "log": [{"output": "/var/log/t", "error": ""}],
-    "tasks": [{"task": "router r", "failures": 3, "error": "it failed once", "failing_s": None}],
+    "tasks": [
+        {"task": "router r", "failures": 3, "error": "it failed once", "failing_s": None, "ended": False}
+    ],
+    "clients": [CLIENT, CLIENT | {"paths": []}, CLIENT | {"hub": None, "paths": [MISSING]}],
+    "policy": {"problems": []},
+    "troubles": [{"event": "something-new", "text": "a newer process tells of it", "since_s": 1.0}],
+    "workers": [WORKER],
+    "worker_deaths": 0,
 }
 TROUBLE: list[tuple[str, Any, str]] = [
     ("tables", [TABLE | {"sources": [SOURCE | {"error": "gone", "failing_s": 40.0}]}], "router r cannot be read from r.txt for 40 s: gone"),
@@ -235,15 +248,30 @@ TROUBLE: list[tuple[str, Any, str]] = [
     ("hubs", [{"service": "s", "warnings": ["two hosts are host-1"]}], "service s: two hosts are host-1"),
     ("log", [{"output": "/var/log/t", "error": "No space left"}], "the log cannot be written to /var/log/t: No space left"),
     ("tasks", [{"task": "router r", "failures": 3, "error": "odd", "failing_s": 4.0}], "router r fails for 4 s: odd"),
+    ("tasks", [{"task": "t", "failures": 1, "error": "odd", "failing_s": None, "ended": True}], "t has ended: odd"),
+    ("clients", [CLIENT | {"paths": [PATH, MISSING]}], "service s: one of its sessions is missing, by hub i:8443: no session: refused"),
+    ("policy", {"problems": [PROBLEM]}, "the policy test host-1 to 10.2.0.9 fails: it is delivered"),
+    ("policy", {"problems": [PROBLEM | {"outcome": "not judged"}]}, "the policy test host-1 to 10.2.0.9 cannot be judged: it is delivered"),
+    ("workers", [WORKER, WORKER | {"worker": 2, "ready": False}], "worker 2 (pid 7) takes no connections"),
+    ("worker_deaths", 2, "a worker has ended by itself, 2 times since the start of the process"),
+    *(("troubles", [{"event": one.value, "text": "the line", "since_s": 9.0}], "the line (for 9 s)") for one in LASTING),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("field", "rows", "what"), TROUBLE, ids=[one[2] for one in TROUBLE])
+@pytest.mark.parametrize(("field", "rows", "what"), TROUBLE, ids=[f"{one[0]}-{one[2]}" for one in TROUBLE])
 def test_what_the_running_process_tells_of_is_found(field: str, rows: Any, what: str) -> None:
     assert not doctor_process.ailing(STATUS)
     found = doctor_process.ailing(STATUS | {field: rows})
     assert [one.what for one in found] == [what]
     assert list(doctor_process.findings(found))
+
+
+def test_a_process_of_an_older_release_tells_of_less() -> None:
+    newer = ("policy", "troubles", "workers", "worker_deaths")
+    assert not doctor_process.ailing({key: rows for key, rows in STATUS.items() if key not in newer})
+    assert not doctor_process.ailing(
+        STATUS | {"worker_deaths": 2, "workers": [WORKER | {"since_s": 7200.0}]}
+    ), "long ago"
 
 
 def test_what_many_rows_tell_of_is_found_once() -> None:

@@ -17,6 +17,7 @@ from lib import (
     config_resolve,
     framing,
     hub_push,
+    log_setup,
     prefixes,
     push_leases,
     push_routes,
@@ -31,6 +32,7 @@ from lib.wire_control import Feature, Hello
 from lib.wire_relay import Request
 from tests.support.configs import checked
 from tests.support.hubs import running
+from tests.support.registry_nodes import wait_for
 
 SECONDS = 5.0
 CONFIG = """\
@@ -276,6 +278,37 @@ def test_hosts_without_an_address_get_those_that_are_free_again(host: Callable[.
         several[4].close()
         assert texts(waiting[1].told())[0] == given[4]
         assert all(one.told(0.1) is None for one in (several[0], waiting[0]))
+
+
+def pool_troubles() -> list[str]:
+    """What status and doctor would tell of pools."""
+    return sorted(one.event for one in log_setup.troubles() if one.event.startswith("pool-"))
+
+
+def test_a_pool_with_few_addresses_left_is_a_trouble_until_it_has_more(host: Callable[..., Host]) -> None:
+    with running(CONFIG % "address: 10.20.0.1/29, pool: 10.20.0.0/29") as (hub,):
+        several = [host(hub, f"h{number}") for number in range(4)]
+        assert all(texts(one.told())[0] for one in several)
+        assert pool_troubles() == [], "one of five is left"
+        last, more = host(hub, "last"), host(hub, "more")
+        assert sorted(map(len, (texts(last.told())[0], texts(more.told())[0]))) == [0, 1]
+        assert pool_troubles() == ["pool-full", "pool-low"]
+        several[2].close()
+        wait_for(lambda: pool_troubles() == ["pool-low"])
+        reload(hub, "pool: 10.20.0.0/24")
+        wait_for(lambda: pool_troubles() == [])
+
+
+def test_a_directory_of_leases_that_cannot_be_written_is_a_trouble_until_it_can(
+    host: Callable[..., Host], directory: Path
+) -> None:
+    with running(CONFIG % "pool: 10.20.0.0/24") as (hub,):
+        (directory / "pool-r").mkdir()
+        host(hub, "a").told()
+        wait_for(lambda: pool_troubles() == ["pool-not-kept"])
+        (directory / "pool-r").rmdir()
+        host(hub, "b").told()
+        wait_for(lambda: pool_troubles() == [])
 
 
 def test_of_a_long_table_only_the_hub_s_own_is_told(

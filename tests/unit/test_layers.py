@@ -174,6 +174,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "humanize",
             "forward_explain",
             "log_dedup",
+            "log_troubles",
             "metrics_ledger",
             "observe_stats",
             "observe_events",

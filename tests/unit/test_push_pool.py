@@ -64,6 +64,7 @@ def test_the_host_that_is_away_for_longest_gives_its_address_to_a_new_one() -> N
     given_out.seen("a")
     assert given_out.lease("new", 4, lambda host: host in "bc") == first["d"]
     assert given_out.known("d", 4) is None
+    assert given_out.given(4) == given_out.total(4) == 6
     assert given_out.known("a", 4) == first["a"]
     assert given_out.lease("more", 4, everybody) is None, "all others are here"
 
@@ -93,7 +94,7 @@ def test_what_was_kept_is_taken_back_where_it_still_fits() -> None:
     given_out.prefixes = (packed_prefix("10.21.0.0/29"),)
     given_out.check("a", one)
     assert given_out.known("a", 4) is None
-    assert len(given_out) == 0
+    assert len(given_out) == given_out.given(4) == 0
 
 
 def test_leases_are_bounded() -> None:

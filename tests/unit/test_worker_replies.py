@@ -19,7 +19,7 @@ def table(error: str = "") -> Row:
 
 
 def task(failures: int, failing: float | None, error: str = "") -> Row:
-    return {"task": "t", "failures": failures, "error": error, "failing_s": failing}
+    return {"task": "t", "failures": failures, "error": error, "failing_s": failing, "ended": False}
 
 
 def status(**more: Any) -> Row:
