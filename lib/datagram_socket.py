@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import monkey
 
-from lib import stream_interface, stream_resolve
+from lib import stream_interface, stream_options, stream_resolve
 from lib.packet import Buffer
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_netns import made_in
@@ -46,7 +46,6 @@ _IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 8, 10, 23
 _PMTUDISC_WANT, _PMTUDISC_PROBE = 1, 3
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
-_SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 
 _IPV4_INFO = struct.Struct("=I4s4s")
 _IPV6_INFO = struct.Struct("=16sI")
@@ -120,8 +119,8 @@ class DatagramSocket:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
-        _set_size(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        _set_size(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE, SEND_BUFFER)
+        stream_options.size_buffer(sock, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        stream_options.size_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(sock.fileno(), 1)
         self._buffer = bytearray(_RECEIVED)
@@ -275,14 +274,6 @@ def _has(sock: Any, option: int, value: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _set_size(sock: Any, option: int, force: int, size: int) -> None:
-    """Size a buffer of the kernel; with CAP_NET_ADMIN over the system's bound (net.core.*mem_max)."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, force, size)
-    except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, option, size)
 
 
 # --- opening -------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEP
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
 _SO_BUF_LOCK, _RCVBUF_LOCKED = 72, 2  # asm-generic/socket.h, linux/socket.h
+_BEYOND_BOUND = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_*BUFFORCE of asm-generic/socket.h
 _FIRST_UNREAD, _MUCH_UNREAD = 1 << 17, 1 << 24
 """Bytes from which the kernel lets a receive buffer grow again, and more than anybody may have
 (net.core.rmem_max)."""
@@ -330,3 +331,11 @@ def _may_have_module(name: str) -> bool:
     except OSError:
         return True
     return f"/tcp_{name}.ko" in text
+
+
+def size_buffer(sock: Any, option: int, size: int) -> None:
+    """Size a buffer of the kernel, SO_RCVBUF or SO_SNDBUF; with CAP_NET_ADMIN over net.core.*."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _BEYOND_BOUND[option], size)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, option, size)

@@ -12,6 +12,7 @@ an account like one between hubs (session_cost): its turns are bounded, and a de
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 import gevent
 from gevent import monkey
 
-from lib import cluster_envelopes, cluster_frames, framing, worker_wire
+from lib import cluster_envelopes, cluster_frames, framing, stream_options, worker_wire
 from lib.cluster_link import Receiver
 from lib.counters import Traffic
 from lib.errors import ProtocolError
@@ -36,6 +37,8 @@ QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 """What may wait for one other worker."""
 RUN_BYTES = 192 << 10
 """Bytes that are taken from the queue at a time."""
+BUFFER_BYTES = 1 << 20
+"""What the kernel takes without a wait: several runs, so that two processes need not take turns for each."""
 TURN_SECONDS = 0.001
 """How long frames are taken before other sockets have their turn."""
 _IOV_MAX = 1024
@@ -65,6 +68,7 @@ class WorkerLink:
         """What has come and gone by it."""
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
+        stream_options.size_buffer(self._sock, socket.SO_SNDBUF, BUFFER_BYTES)
         self.receiver, self._told, self._drops = receiver, told, drops
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
@@ -75,7 +79,7 @@ class WorkerLink:
         self._queue = SendQueue(QUEUE_BYTES, QUEUE_SECONDS)
         self._claims: deque[bytes] = deque()
         """Claims that wait: none of them is ever dropped, and they go before all frames."""
-        self._rest = b""
+        self._rest = memoryview(b"")
         """What is being written, from its first byte that the kernel has not."""
         self._writer: gevent.Greenlet | None = None
 
@@ -108,7 +112,7 @@ class WorkerLink:
         except OSError:  # the other worker has ended, which the reader finds out
             return
         if sent < sum(map(len, out)):
-            self._rest = b"".join(out)[sent:]
+            self._rest = memoryview(b"".join(out))[sent:]
             self._writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
@@ -128,10 +132,10 @@ class WorkerLink:
     def _fill(self) -> bool:
         """Take what is next, where nothing is left of what was; False where nothing waits."""
         if not self._rest and self._claims:
-            self._rest = b"".join(self._claims)
+            self._rest = memoryview(b"".join(self._claims))
             self._claims.clear()
         if not self._rest:
-            self._rest = self._queue.pop(time.monotonic(), self._drops, RUN_BYTES)
+            self._rest = memoryview(self._queue.pop(time.monotonic(), self._drops, RUN_BYTES))
         return bool(self._rest)
 
     # --- receiving

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import gevent
 import gevent.socket
@@ -16,7 +18,7 @@ from lib import framing, worker_channel, worker_wire
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.session_cost import Cost
-from lib.worker_link import WorkerLink
+from lib.worker_link import BUFFER_BYTES, WorkerLink
 from lib.worker_wire import Claim
 from tests.support.packets import udp
 
@@ -128,6 +130,18 @@ def test_more_than_the_kernel_takes_waits_and_comes_whole() -> None:
         wait(other, 501)
         assert [found for _, found in other.frames] == sent
         assert not one.drops.dropped
+
+
+def test_a_run_is_taken_at_once_where_the_other_end_is_busy() -> None:
+    with linked() as (one, other):
+        other.reading.kill()
+        bound = int(Path("/proc/sys/net/core/wmem_max").read_text())
+        most = BUFFER_BYTES if os.geteuid() == 0 else min(bound, BUFFER_BYTES)
+        size = one.link._sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert size >= 2 * most, "the kernel doubles it, as its own overhead counts"
+        for port in range(9 * most // BUFFER_BYTES):
+            one.link.send(SPACE, [frame(number, 1000, port) for number in range(100)])
+        assert one.link._writer is None, "no second process has to be waited for"
 
 
 def test_a_claim_is_never_lost_where_frames_are() -> None:
