@@ -82,14 +82,14 @@ def _is_chosen(name: str, old: HubSettings | ClientSettings, new: HubSettings | 
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name == "maps":
+    if name in ("maps", "dns"):
         return ", ".join(map(str, value)) or "none"
     if name == "hosts":
         return ", ".join(one.name for one in value) or "none"
     if name not in _NAMED:
         return value
     if isinstance(value, tuple):
-        return tuple(named.name for named in value)
+        return ", ".join(named.name for named in value) or "none"
     return value.name if value is not None else None
 
 
