@@ -107,5 +107,8 @@ def _in_operands(command: Command, words: Sequence[str]) -> tuple[str, str] | No
         return f"{command.name} needs {needed[len(found)]}", ""
     most = 1 if command.choices else len(command.operands)
     if len(found) > most and not command.repeats.intersection(command.operands):
-        return f"one word too many: {found[most][:64]!r}", ""
+        takes_files = any("-C" in option.names for option in command.options)
+        is_file = takes_files and found[most].endswith(_FILES)
+        hint = f"did you mean -C {found[most][:64]}?" if is_file else ""
+        return f"one word too many: {found[most][:64]!r}", hint
     return None

@@ -36,6 +36,8 @@ from tests.support import texts
         ("completion", "completion needs bash or zsh or fish"),
         ("completion tcsh", "completion knows no 'tcsh'; write bash or zsh or fish"),
         ("check demo", "one word too many: 'demo'"),
+        ("check hub.yml", "one word too many: 'hub.yml'; did you mean -C hub.yml?"),
+        ("kick a hub.yml", "one word too many: 'hub.yml'"),
         ("-V -h", "a start takes no -V"),
     ],
 )
