@@ -229,6 +229,7 @@ def test_what_an_answer_depends_on_is_told_apart() -> None:
     name = b"\6host-1\3tun\7example\0"
     tails = [b"\0\1\0\1", b"\0\x41\0\1", b"\0\x61\0\1", b"\0\1\0\3"]
     plain = [struct.pack("!6H", 1, 0x100, 1, 0, 0, 0) + name + tail for tail in tails]
+    plain.append(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + name + tails[0])  # that wants no recursion
     sizes = [b"\0\0\x29\2\0" + bytes(6), b"\0\0\x29\4\0" + bytes(6), b"\0\0\x29\4\0\0\1" + bytes(4)]
     edns = [struct.pack("!6H", 1, 0x100, 1, 0, 0, 1) + name + tails[0] + tail for tail in sizes]
     found = [answer(one, where) for one in (*plain, *edns)]
