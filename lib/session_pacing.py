@@ -90,9 +90,14 @@ class Trip(NamedTuple):
     """Bytes a second that it sends at most (tcpi_pacing_rate); infinite where that is not known."""
 
     @property
+    def is_near(self) -> bool:
+        """Whether the far end is on this machine, or on the same network."""
+        return self.shortest < NEAR_SECONDS
+
+    @property
     def keeps_up(self) -> bool:
         """Whether the far end is near, and the kernel has sent all that it was given."""
-        return self.unsent == 0 and self.shortest < NEAR_SECONDS
+        return self.unsent == 0 and self.is_near
 
 
 UNKNOWN_TRIP = Trip(0.0, float("inf"), 0, 0)

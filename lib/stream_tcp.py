@@ -30,7 +30,7 @@ from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_budget import Budget
 from lib.session_cost import Cost
-from lib.session_pacing import NEAR_SECONDS, UNKNOWN_TRIP, Trip
+from lib.session_pacing import UNKNOWN_TRIP, Trip
 from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_figures import Figures
 from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
@@ -316,7 +316,7 @@ class Stream:
     @property
     def is_near(self) -> bool:
         """Whether the far end of the connection is on this machine, or on the same network."""
-        return self.trip().shortest < NEAR_SECONDS
+        return self.trip().is_near
 
     @property
     def paths(self) -> int:
