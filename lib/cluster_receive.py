@@ -251,15 +251,13 @@ class Receiver:
         owner, out = self._owner, self._owner.output
         hub_turn.send(owner)
         out.controls.clear()  # none comes by another hub
+        hub_turn.account(out, cost)
         if cost is not None:
-            cost.forward(out.frames, out.bytes, out.cut, out.new)
-            cost.reply(out.replies, out.made)
             if self._skipped[1]:
                 cost.skip(*self._skipped)
             if self._spared:
                 cost.spare(self._spared)
         self._skipped, self._spared = [0, 0, 0], 0.0
-        out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
         if self._traffic.news and self._turn:
             stranger = next(iter(self._turn.values())).stranger
             for reason, detail in self._traffic.take_news():

@@ -54,14 +54,20 @@ def scan(
         session.act(out)
     if out.replies:
         TIME_SLICE.replied(out.replies)
-    if cost is not None:
-        cost.forward(out.frames, out.bytes, out.cut, out.new)
-        cost.reply(out.replies, out.made)
-    out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
+    account(out, cost)
     if attachment.traffic.news:
         session.tell_news()
     hub_resolve.ask(hub, attachment.namespace)
     return stop
+
+
+def account(out: Output, cost: Cost | None) -> None:
+    """Count in an account, if there is one, what a turn has passed on, and begin to count anew."""
+    if cost is not None:
+        cost.forward(out.frames, out.bytes, out.cut, out.new)
+        if out.replies:
+            cost.reply(out.replies, out.made)
+    out.frames = out.bytes = out.cut = out.new = out.replies = out.made = 0
 
 
 def send(hub: Owner) -> None:
