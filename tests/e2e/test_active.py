@@ -59,6 +59,19 @@ def states(control: str) -> list[str]:
     return [path["state"] for path in paths(control)]
 
 
+def begin_flows(stack: ExitStack, topology: Topology, back: int) -> list[numbered.Numbered]:
+    """A flow of numbered packets from host-1 to host-2, and so many back, once some packets of each have come."""
+    ends = topology.host_1, topology.host_2
+    flows = [stack.enter_context(numbered.udp(*ends, OVERLAY_1, OVERLAY_2, 7001, 0.002))]
+    flows += [
+        stack.enter_context(numbered.udp(*ends[::-1], OVERLAY_2, OVERLAY_1, number, 0.004))
+        for number in range(7002, 7002 + back)
+    ]
+    for flow in flows:
+        flow.wait(50)
+    return flows
+
+
 @pytest.fixture
 def active(topology: Topology, write: Write, tmp_path: Path) -> Active:
     made = Active(topology, write, tmp_path)
@@ -110,14 +123,8 @@ def test_a_hub_that_ends_costs_no_packet(active: Active, keeps: int) -> None:
     active.host(2, 3)
     reach(topology.host_1, OVERLAY_2)
     active.wait_hosts(3, 1, 1)
-    ends = topology.host_1, topology.host_2
     with ExitStack() as stack:
-        flows = [stack.enter_context(numbered.udp(*ends, OVERLAY_1, OVERLAY_2, 7001, 0.002))]
-        for number in range(7002, 7010):  # by a hash they are spread over both hubs
-            back = numbered.udp(*ends[::-1], OVERLAY_2, OVERLAY_1, number, 0.004)
-            flows.append(stack.enter_context(back))
-        for flow in flows:
-            flow.wait(50)
+        flows = begin_flows(stack, topology, 8)  # by a hash they are spread over both hubs
         assert active.hubs[home].stop(signal.SIGTERM) == 0
         for flow in flows:
             flow.wait(50)
@@ -138,14 +145,8 @@ def test_hubs_that_trust_each_other_and_have_no_secret_are_one_cluster(active: A
     reach(topology.host_1, OVERLAY_2)
     for hub in (1, 2):
         active.wait_hosts(3, hub, 1)
-    ends = topology.host_1, topology.host_2
     with ExitStack() as stack:
-        flows = [stack.enter_context(numbered.udp(*ends, OVERLAY_1, OVERLAY_2, 7001, 0.002))]
-        for number in range(7002, 7006):
-            back = numbered.udp(*ends[::-1], OVERLAY_2, OVERLAY_1, number, 0.004)
-            flows.append(stack.enter_context(back))
-        for flow in flows:
-            flow.wait(50)
+        flows = begin_flows(stack, topology, 4)
         assert active.hubs[home].stop(signal.SIGTERM) == 0
         for flow in flows:
             flow.wait(50)
@@ -168,14 +169,8 @@ def test_a_host_that_is_drained_loses_no_packet(active: Active, keeps: int, othe
         active.wait_hosts(3, home, 1)
     active.host(2, end)
     reach(topology.host_1, OVERLAY_2)
-    ends = topology.host_1, topology.host_2
     with ExitStack() as stack:
-        flows = [stack.enter_context(numbered.udp(*ends, OVERLAY_1, OVERLAY_2, 7001, 0.002))]
-        for number in range(7002, 7006):
-            back = numbered.udp(*ends[::-1], OVERLAY_2, OVERLAY_1, number, 0.004)
-            flows.append(stack.enter_context(back))
-        for flow in flows:
-            flow.wait(50)
+        flows = begin_flows(stack, topology, 4)
         lines = active.hubs[home].line_count()
         seen = client.line_count() if keeps == 1 else 0
         assert run("drain", "host-1", "--control", active.control(home))[0] == 0
