@@ -263,6 +263,7 @@ def _run(arguments: Mapping[str, Any]) -> int:
             Service(settings, reading.settings, every, notifier, reading).run()
     finally:
         log_setup.finish()
+        service_signals.ended()
     return 0
 
 

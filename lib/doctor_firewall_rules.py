@@ -213,8 +213,8 @@ def from_iptables(text: str, version: str) -> tuple[Chain, ...]:
             name, policy = (*line[1:].split(), "-")[:2]
             chains[table, name] = policy, []
         elif line.startswith("-A "):
-            words = shlex.split(line)
-            chains.setdefault((table, words[1]), ("-", []))[1].append(_line(words[2:], line))
+            _, name, *words = shlex.split(line)
+            chains.setdefault((table, name), ("-", []))[1].append(_line(words, line))
     family = {"4": "ip", "6": "ip6"}[version]
     return tuple(
         Chain(

@@ -5,6 +5,7 @@ Knows: which signals wait, and for whom. Refuses to know: what a running process
     the first line of tunrouter.py    SIGHUP and SIGUSR1 are blocked: they wait. SIGINT ends the process as
                                       SIGTERM does, without a traceback
     a service has handlers for them   those that have waited are delivered (release)
+    the service has ended             nobody is there to obey them: all are ignored (ended)
     any other command                 they have their usual effect; SIGINT is KeyboardInterrupt (ordinary)
 
 The executable's bootloader blocks SIGHUP, SIGUSR1 and SIGINT even before Python starts (tunrouter_unpack.c).
@@ -32,6 +33,15 @@ def hold() -> None:
 def release() -> None:
     """Deliver the signals that have waited, to the handlers that are there now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITING)
+
+
+def ended() -> None:
+    """Ignore the signals that the service obeyed: they come while the interpreter is taken down.
+
+    The handlers are those of gevent's loop, which is taken down with it.
+    """
+    for code in (*_WAITING, signal.SIGTERM, signal.SIGINT):
+        signal.signal(code, signal.SIG_IGN)
 
 
 def ordinary() -> None:

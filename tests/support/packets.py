@@ -71,7 +71,9 @@ def ip(
 def _transport(source: str, destination: str, protocol: int, body: bytes, at: int, partial: bool) -> bytes:
     """A TCP or UDP header and payload with its checksum at `at`, or only the pseudo-header's sum there."""
     pseudo = pseudo_header(packed(source), packed(destination), protocol, len(body))
-    value = ones_sum(pseudo) if partial else (0xFFFF - ones_sum(pseudo + body)) or 0xFFFF
+    value = ones_sum(pseudo) if partial else 0xFFFF - ones_sum(pseudo + body)
+    if protocol == UDP and not partial:
+        value = value or 0xFFFF  # 0 is "no checksum" there (RFC 768); to TCP it is a value like any other
     return body[:at] + struct.pack("!H", value) + body[at + 2 :]
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.doctor_firewall import NOT_LO, Chain, Packet, dropped
@@ -294,6 +294,9 @@ def test_rules_of_any_shape_are_read_or_refused(rules: list[object]) -> None:
 
 
 @given(st.text(alphabet="*:-Aijpd !INPUTDROP\"'\n 0123,", max_size=200))
+@example("-A ")
+@example(":")
+@example("-A INPUT -j")
 def test_lines_of_any_shape_are_read_or_refused(text: str) -> None:
     try:
         chains = from_iptables(f"*filter\n:INPUT ACCEPT [0:0]\n{text}", "4")

@@ -63,3 +63,10 @@ except KeyboardInterrupt:
 
 def test_an_ignored_interrupt_stays_ignored() -> None:
     assert run("os.kill(os.getpid(), signal.SIGINT); first.ordinary(); print('on')", "ignored") == (0, "on\n")
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGTERM", "SIGINT"])
+def test_a_service_that_has_ended_ignores_them(name: str) -> None:
+    """The handlers of gevent's loop may be gone by then, and a signal would have its usual effect, or none good."""
+    text = f"first.release(); first.ended(); os.kill(os.getpid(), signal.{name}); print('on')"
+    assert run(text) == (0, "on\n")
