@@ -137,24 +137,30 @@ def _missing(there: set[RouteEntry], rows: Iterable[RouteEntry], step: Callable[
 
 
 _Used = dict[tuple[str, str], Any]
-"""(kind, name) -> the settings of an auther, an ingress or a limiter."""
+"""(word, name) -> the settings of an auther, an ingress, an admission or a limiter."""
+NAMED = {"authers": "auther", "admissions": "admission", "limiters": "", "ingress": "ingress"}
+"""Field of a hub of which settings_diff compares only the names -> the word before a name.
+
+A limiter's name has its kind in it: `climiter many`. Tables are compared apart."""
 
 
 def _used(settings: Settings, step: Callable[[], None]) -> _Used:
     found: _Used = {("auther", one.name): one for one in settings.authers}
     for hub in settings.hubs:
-        for auther in hub.authers:
-            found["auther", auther.name] = auther
-        for limiter in hub.limiters:
-            found["limiter", limiter.name] = limiter
-        if hub.ingress is not None:
-            found["ingress", hub.ingress.name] = hub.ingress
+        for field, kind in NAMED.items():
+            value = getattr(hub, field)
+            for one in value if isinstance(value, tuple) else [value] if value is not None else ():
+                found[kind, one.name] = one
         step()
     return found
 
 
 def _named(old: _Used, new: _Used, step: Callable[[], None]) -> list[str]:
-    told = [f"{kind} {name}: removed" for kind, name in old.keys() - new.keys()]
-    told += [f"{kind} {name}: added" for kind, name in new.keys() - old.keys()]
+    told = [f"{_title(key)}: removed" for key in old.keys() - new.keys()]
+    told += [f"{_title(key)}: added" for key in new.keys() - old.keys()]
     both = (key for key in old.keys() & new.keys() if _others(old[key], new[key], step))
-    return told + [f"{kind} {name}: its rows differ" for kind, name in both]
+    return told + [f"{_title(key)}: its rows differ" for key in both]
+
+
+def _title(key: tuple[str, str]) -> str:
+    return " ".join(key).strip()

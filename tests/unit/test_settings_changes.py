@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lib import config_read, config_resolve, config_secrets, settings_changes
+from lib import config_read, config_resolve, config_secrets, settings_changes, settings_diff
 from lib.settings_changes import changes
 from tests.support.configs import checked
 from tests.support.opcodes import longest_step
@@ -17,8 +17,16 @@ FILE = """
 services:
 - name: hub
   addr: :8443
-  handler: {type: router, auther: users, metadata: {router: r, keepalive: 20s}}
+  admission: those
+  limiter: slow
+  handler: {type: router, auther: users, metadata: {router: r, keepalive: 20s, ingress: i}}
   listener: {type: tcp}
+admissions:
+- {name: those, matchers: [192.0.2.1], file: {path: /some/list}}
+limiters:
+- {name: slow, limits: [$$ 9MB], file: {path: /some/limits}}
+ingresses:
+- {name: i, rules: [{hostname: h, endpoint: e87f56dd-fd57-4921-9ab8-a0847662daae}]}
 authers:
 - name: users
   auths: [{username: ada, password: very-secret}]
@@ -39,6 +47,11 @@ def settings(text: str) -> Any:
         ("x", "x", []),
         ("level: info", "level: debug", [("", "changed", ["log level: info -> debug"])]),
         ("very-secret", "other-secret", [("", "changed", ["auther users: its rows differ"])]),
+        ("matchers: [192.0.2.1]", "matchers: [192.0.2.9]", [("", "changed", ["admission those: its rows differ"])]),
+        ("/some/list", "/other/list", [("", "changed", ["admission those: its rows differ"])]),
+        ("/some/limits", "/other/limits", [("", "changed", ["limiter slow: its rows differ"])]),
+        ("hostname: h", "hostname: g", [("", "changed", ["ingress i: its rows differ"])]),
+        ("  admission: those\n", "", [("hub", "changed", ["admissions those -> none"]), ("", "changed", ["admission those: removed"])]),
         ("gateway: a", "gateway: c", [("", "changed", ["router r: routes +1 -1"])]),
         ("10.0.1.0/24, gateway: b", "10.0.1.0/24, gateway: b}, {dst: 10.0.2.0/24, gateway: b", [("", "changed", ["router r: routes +1 -0"])]),
         ("name: hub", "name: other", [("hub", "removed", []), ("other", "added", [])]),
@@ -51,6 +64,11 @@ def test_what_differs_is_told(old: str, new: str, told: list[Any]) -> None:
     found = changes(before, after)
     assert [tuple(one) for one in found] == told
     assert "secret" not in str(found)
+
+
+def test_what_is_compared_by_name_in_a_service_is_compared_as_a_whole_apart() -> None:
+    """Or a reload would change what nobody was shown: so it was with admissions."""
+    assert {*settings_changes.NAMED, "default_table"} == set(settings_diff._NAMED)
 
 
 def test_tables_and_authers_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
