@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from lib import __version__, api_gzip, cluster_running, page_files
+from lib import __version__, api_gzip, api_tags, cluster_running, page_files
 from lib.api_logins import ApiLogins
 from lib.api_request import Refused, Reply, Request, Route, Who
 from lib.ids import format_uuid
@@ -42,7 +42,7 @@ def _file(request: Request) -> Reply:
     if file is None:
         return _NONE
     headers = (*_KEPT, ("ETag", file.etag))
-    if request.headers.get("if-none-match", "") == file.etag:
+    if api_tags.is_known(request.headers, file.etag):
         return Reply(b"", 304, file.type, headers)
     if api_gzip.accepts(request.headers.get("accept-encoding", "")):
         return Reply(file.gzip_body, 200, file.type, (*headers, ("Content-Encoding", "gzip")))

@@ -38,7 +38,7 @@ from lib.api_request import (
     Request,
     Route,
 )
-from lib.api_tags import Tags
+from lib.api_tags import Tags, is_known
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.errors import ConfigError, HostError
@@ -47,6 +47,8 @@ from lib.settings_api import TENANT
 
 _OF_TENANTS = "routers"
 """The kind of objects of which some are a tenant's."""
+_WITH_STATE = "services"
+"""The kind of objects of which an answer also says what they are doing."""
 _YAML = "text/x-yaml"
 _DONE = Reply({"msg": "OK"})
 
@@ -71,31 +73,57 @@ def _reads(process: Process, tags: Tags) -> list[Route]:
 
 def _whole(process: Process, tags: Tags, request: Request) -> Reply:
     config = api_config.seen(process.changes.config, request.who)
-    status = partial(api_status.status, process)
     style = request.query.get("format", "")
-    headers = (("ETag", tags.of_version(process.changes.version)),)
-    if style == "yaml":
-        return Reply(api_config.as_yaml(config, status, request.step), kind=_YAML, headers=headers)
-    if style not in ("", "json"):
+    if style not in ("", "json", "yaml"):
         raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
-    body = api_config.whole(config, status, request.step)
+    states = api_status.States(process, (one.name for one in config.services), request.step)
+    tag = tags.with_state(tags.of_version(process.changes.version), states.encoded(), request.step)
+    if (known := _known(process, tags, tag, request)) is not None:
+        return known
+    headers = (("ETag", tag),)
+    if style == "yaml":
+        return Reply(api_config.as_yaml(config, states.of, request.step), kind=_YAML, headers=headers)
+    body = api_config.whole(config, states.of, request.step)
     return Reply(body, kind="application/json", headers=headers)
 
 
 def _list(process: Process, tags: Tags, kind: Kind, rows: Rows, request: Request) -> Reply:
     config = api_config.seen(process.changes.config, request.who)
-    headers = (("ETag", tags.of_version(process.changes.version)),)
-    body = api_config.listing(config, kind, partial(api_status.status, process), rows, request.step)
-    return Reply(body, headers=headers)
+    named = config.services if kind.key == _WITH_STATE else ()
+    states = api_status.States(process, (one.name for one in named), request.step)
+    tag = tags.of_version(process.changes.version)
+    if kind.key == _WITH_STATE:
+        tag = tags.with_state(tag, states.encoded(), request.step)
+    if (known := _known(process, tags, tag, request)) is not None:
+        return known
+    body = api_config.listing(config, kind, states.of, rows, request.step)
+    return Reply(body, headers=(("ETag", tag),))
 
 
 def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
     config, step = api_config.seen(process.changes.config, request.who), request.step
     name = request.arguments["name"]
     found = api_config.find(config, kind, name)
-    headers = (("ETag", tags.of_object(found, step)),) if found is not None else ()
-    body = api_config.single(config, kind, name, partial(api_status.status, process), step)
-    return Reply(body, headers=headers)
+    states = api_status.States(process, [name] if kind.key == _WITH_STATE else (), step)
+    headers: tuple[tuple[str, str], ...] = ()
+    if found is not None:
+        tag = tags.of_object(found, step)
+        if kind.key == _WITH_STATE:
+            tag = tags.with_state(tag, states.encoded(), step)
+        if (known := _known(process, tags, tag, request, found)) is not None:
+            return known
+        headers = (("ETag", tag),)
+    return Reply(api_config.single(config, kind, name, states.of, step), headers=headers)
+
+
+def _known(
+    process: Process, tags: Tags, tag: str, request: Request, found: Part | None = None
+) -> Reply | None:
+    """The answer to who has what they ask for already; None for all others."""
+    if "if-match" in request.headers:
+        wanted = {"if-match": request.headers["if-match"]}
+        tags.check(wanted, process.changes.version, found, request.step)
+    return Reply(b"", 304, headers=(("ETag", tag),)) if is_known(request.headers, tag) else None
 
 
 # --- changes ------------------------------------------------------------------------------------
@@ -103,8 +131,8 @@ def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
 
 def _writes(process: Process, tags: Tags) -> list[Route]:
     found = [
-        Route("POST", "/config", partial(_save, process)),
-        Route("POST", "/config/reload", partial(_reload, process)),
+        Route("POST", "/config", partial(_save, process, tags)),
+        Route("POST", "/config/reload", partial(_reload, process, tags)),
     ]
     for kind in KINDS.values():
         writers = TENANTS if kind.key == _OF_TENANTS else ADMINS
@@ -118,8 +146,9 @@ def _writes(process: Process, tags: Tags) -> list[Route]:
     return found
 
 
-def _reload(process: Process, request: Request) -> Reply:
+def _reload(process: Process, tags: Tags, request: Request) -> Reply:
     def reread() -> None:
+        tags.check(request.headers, process.changes.version)
         problems = process.changes.reload()
         if problems:
             raise Refused(CREATE_FAILED, f"nothing was changed: {'; '.join(problems[:3])}")
@@ -127,13 +156,14 @@ def _reload(process: Process, request: Request) -> Reply:
     return _changed(process, request, "reload the configuration", reread)
 
 
-def _save(process: Process, request: Request) -> Reply:
+def _save(process: Process, tags: Tags, request: Request) -> Reply:
     path = request.query.get("path", "")
     if path and not request.who.has_login:
         text = "without a login the API saves to the file that it was started with, and to no other"
         raise Refused(403, f"{text}: give the api section an auth or an auther")
     with process.changes.alone(), service_collector.paused(stays=False):
         process.confirmations.check_free()  # a file never holds what nobody has confirmed
+        tags.check(request.headers, process.changes.version)
         target = api_files.save(process, request.query.get("format", ""), path)
     api_audit.tell(request, f"save the configuration to {target}")
     return _DONE
@@ -144,7 +174,7 @@ def _add(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply:
     _check_name(request, api_change.given_name(body))
 
     def make(config: Config) -> Config:
-        tags.check(request.headers.get("if-match"), process.changes.version, None)
+        tags.check(request.headers, process.changes.version)
         changed, section = api_change.added(config, kind, body, request.step)
         _guard(request, kind, None, section)
         return changed
@@ -160,7 +190,7 @@ def _replace(process: Process, tags: Tags, kind: Kind, request: Request) -> Repl
 
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
-        tags.check(request.headers.get("if-match"), process.changes.version, old, request.step)
+        tags.check(request.headers, process.changes.version, old, request.step)
         changed, section = api_change.replaced(config, kind, name, body, request.step)
         _guard(request, kind, old, section)
         return changed
@@ -177,7 +207,7 @@ def _remove(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
 
     def make(config: Config) -> Config:
         old = api_change.existing(config, kind, name)
-        tags.check(request.headers.get("if-match"), process.changes.version, old, request.step)
+        tags.check(request.headers, process.changes.version, old, request.step)
         _guard(request, kind, old, None)
         return api_change.removed(config, kind, name, request.step)
 

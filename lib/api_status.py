@@ -6,8 +6,11 @@ sessions (ctl_status).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 from lib import observe_stats
 from lib.api_process import Process
+from lib.api_request import encoded
 from lib.client import Client
 from lib.hub import Hub
 from lib.observe_stats import Stats
@@ -31,6 +34,25 @@ def status(process: Process, name: str) -> dict[str, object]:
     observe = service.settings.observe
     stats = {"stats": _stats(service).fields()} if observe is not None and observe.enable_stats else {}
     return {"createTime": since, "state": state, "events": events, **stats}
+
+
+class States:
+    """The statuses of services at one moment, for one answer and for its entity tag."""
+
+    def __init__(self, process: Process, names: Iterable[str], step: Callable[[], None]) -> None:
+        """`step` is called after each of them."""
+        self._known: dict[str, dict[str, object]] = {}
+        for name in names:
+            self._known[name] = status(process, name)
+            step()
+
+    def of(self, name: str) -> dict[str, object] | None:
+        """The status of one service; None where it is none of these."""
+        return self._known.get(name)
+
+    def encoded(self) -> Iterator[bytes]:
+        """All of them as JSON."""
+        return map(encoded, self._known.values())
 
 
 def _stats(service: Hub | Client) -> Stats:
