@@ -29,12 +29,14 @@ from lib.auth_logins import EVERYTHING
 from lib.ids import format_uuid
 from lib.limits import stranger
 from lib.rule_live import LiveLogins
+from lib.service_http import login_refused
 from lib.settings_api import OWN, ApiSettings
 
 _HALVES = re.compile("[\ud800-\udfff]")
 """Halves of a surrogate pair, which JSON may have and no text: nothing checks or compares them."""
 LOGIN_BYTES = 4096
 """Bytes of the body that brings a login: anybody may send one."""
+_SERVER = "web API"
 SESSION = "/x/session"
 """The path at which a browser logs in (POST), out (DELETE), and asks who it is (GET)."""
 
@@ -85,12 +87,14 @@ class ApiLogins:
             raise Refused(503, "logins cannot be checked at present") from None
         if who is None:
             self._failed(client)
+            login_refused(_SERVER, client, "a wrong login")
         return who
 
     def _check_tries(self, client: str) -> None:
         """Raise Refused where this address has given too many wrong logins."""
         wait = math.ceil(self._tries.wait(_address(client), time.monotonic()))
         if wait:
+            login_refused(_SERVER, client, "too many wrong logins")
             text = f"too many wrong logins from this address; the next try is in {wait} s"
             raise Refused(429, text, headers=(("Retry-After", str(wait)),))
 

@@ -372,16 +372,15 @@ class Entry(Enum):
         "the audit log cannot be written: what has changed waits in memory, and is in this log",
     )
     AUDIT_WRITTEN = (
-        "audit-written",
-        "info",
-        "path",
+        *("audit-written", "info", "path"),
         "the audit log is written again, with all that has waited",
     )
     METRICS_LISTENING = "metrics-listening", "info", "address path", "metrics can be scraped"
     API_LISTENING = "api-listening", "info", "address", "the web API can be asked"
-    API_REQUEST = (
-        *("api-request", "info", "address method path status"),
-        "a request to the web API (accesslog)",
+    API_REQUEST = "api-request", "info", "address method path status", "a request to the web API (accesslog)"
+    LOGIN_REFUSED = (
+        *("login-refused", "warning", "server peer reason"),
+        "a wrong login at the web API or the metrics (`server`), or one more after too many of them",
     )
     HELD = "held", "debug", "file", "another one holds the --single file: this one ends at once"
     MANAGER_FAILED = "manager-failed", "warning", "reason", "$NOTIFY_SOCKET: the service manager is not told"

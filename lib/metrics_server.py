@@ -146,11 +146,14 @@ class MetricsServer:
         if not name:
             return True
         username, password = basic(environ.get("HTTP_AUTHORIZATION", ""))
-        client = join_host_port(environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", ""))
+        address = environ.get("REMOTE_ADDR", "")  # empty over a unix socket
+        client = join_host_port(address, environ.get("REMOTE_PORT", "")) if address else ""
         logins = self._logins(name)
         grant = logins.grant(Login(username, password, client, "metrics"))
         if grant is not None and not grant.nothing:  # a login without any binding may not read them either
             return True
         if logins.unread and username:
             raise OSError(logins.unread)  # it may be a right login
+        if username:
+            service_http.login_refused("metrics", client, "a wrong login")
         return False

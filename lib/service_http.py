@@ -1,7 +1,8 @@
 """HTTP servers of a process, made of gevent's pywsgi: what metrics and the web API have in common.
 
 Knows: the address, a place for each connection, that whatever goes wrong in one ends it alone, is counted,
-and prints no traceback. Refuses to know: what is asked, how long that may take (metrics_server, api_server).
+and prints no traceback; what the log says of a refused login.
+Refuses to know: what is asked, how long that may take (metrics_server, api_server).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from gevent.pool import Pool
 from lib import hub_accept
 from lib.errors import HostError
 from lib.limits import stranger
+from lib.log_dedup import RETRIED
+from lib.log_events import Entry
+from lib.log_setup import say
 from lib.service_places import Places
 from lib.service_socket import UnixSocket
 from lib.service_supervisor import Task
@@ -148,3 +152,22 @@ class Server(hub_accept.Sparing, pywsgi.WSGIServer):  # type: ignore[misc]  # ge
 def origin(address: Any) -> str:
     """The peer's address, by which connections have places and take turns; empty over a unix socket."""
     return stranger(format_peer(address)) if isinstance(address, tuple) else ""
+
+
+def login_refused(server: str, peer: str, reason: str) -> None:
+    """Log that a login was refused: one line for each reason and address, then how many more there were.
+
+    `peer` is address:port, empty over a unix socket. What was tried is not logged: people type passwords into
+    the field of the name.
+    """
+    where = peer or "the unix socket"
+    say(
+        Entry.LOGIN_REFUSED,
+        *("%s: %s from %s", server, reason, where),
+        fold=server,
+        by=stranger(peer) if peer else "",
+        habit=RETRIED,
+        server=server,
+        peer=where,
+        reason=reason,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lib import api_sessions
+from lib import api_sessions, log_setup
 from lib.api_app import TENANT_BODY
 from lib.api_logins import LOGIN_BYTES
 from lib.api_request import INVALID, Who
@@ -139,6 +139,34 @@ def test_guesses_from_one_address_are_limited(api: Api, monkeypatch: pytest.Monk
     assert api.ask("GET", "/config", login="adm:p", remote="127.0.0.2").status == 200
     now[0] += TRY_SECONDS
     assert api.ask("GET", "/config", login="adm:p").status == 200
+
+
+def test_wrong_logins_are_in_the_log_once_for_each_address(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And how many there were; what was tried is in no line, for it may be a password in the wrong field."""
+    for number in range(TRIES + 3):
+        api.ask("GET", "/config", login=f"s3cret{number}:x")
+    log_in(api, "s3cret", "x")
+    api.ask("GET", "/config", login="adm:s3cret", remote="192.0.2.7")
+    api.ask("GET", "/config")  # no login at all is no wrong one
+    log_setup.finish()
+    first, many, other, *counts = caplog.messages
+    assert first.startswith("web API: a wrong login from 127.0.0.1:")
+    assert many.startswith("web API: too many wrong logins from 127.0.0.1:")
+    assert other.startswith("web API: a wrong login from 192.0.2.7:")
+    assert len(counts) == 1
+    assert f"{TRIES + 4 - 2} more" in counts[0]
+    assert "s3cret" not in caplog.text
+
+
+def test_a_right_login_and_a_page_s_session_are_in_no_line(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"Cookie": cookie_of(log_in(api, "adm"))}
+    assert api.ask("GET", "/config", headers=own).status == 200
+    assert api.ask("GET", "/config", login="eve:p").status == 200
+    assert caplog.messages == []
 
 
 def test_guesses_are_limited_while_an_auther_has_not_been_read(tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
     local["cluster_links.py"] = {"link.name"}  # of a hub that has shown the cluster's secret
     local["worker_crew.py"] = {"worker.name"}  # its number
     local["client_names_files.py"] = {"path"}  # of two files of this host
+    local["service_http.py"] = {"server"}  # one of two words
     local["service_hooks.py"] = {"one.name", "phase"}
     for where, call in calls():
         found = keywords(call)

@@ -146,7 +146,9 @@ def test_a_mistake_of_ours_is_a_failed_scrape_and_counted(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_probes_need_no_login_and_tell_strangers_nothing(tmp_path: Any) -> None:
+def test_probes_need_no_login_and_tell_strangers_nothing(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """A load balancer has none; what is wrong names hosts and addresses, so only who reads metrics is told."""
     path = str(tmp_path / "metrics")
     tables = Tables(Settings(authers=(AutherSettings("a", (LoginRow("u", "p"),)),)))
@@ -176,6 +178,9 @@ def test_probes_need_no_login_and_tell_strangers_nothing(tmp_path: Any) -> None:
         assert ask("POST /readyz")[0] == 405
         assert ask("GET /m")[0] == 401, "the path of the metrics is theirs"
         assert ask("GET /metrics")[0] == 401
+        assert ask("GET /m", "u:wrong")[0] == 401
+        told = "metrics: a wrong login from the unix socket"
+        assert [text for text in caplog.messages if "login" in text] == [told], "two, of which one is told"
     finally:
         made.stop()
         tables.stop()
