@@ -131,7 +131,7 @@ def host_port(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        raise ValueError(f"{text[:64]!r} has no port" if text else "no address (write host:port)")
+        raise ValueError(_without_port(text))
     if not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise ValueError(f"not a port number: {port[:64]!r}")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -142,6 +142,13 @@ def host_port(text: str) -> tuple[str, int]:
     elif host:
         dns_name(host)
     return host, int(port)
+
+
+def _without_port(text: str) -> str:
+    if not text:
+        return "no address (write host:port)"
+    is_port = text.isascii() and text.isdecimal() and len(text) <= 5
+    return f"{text[:64]!r} has no port" + f"; did you mean ':{text}'?" * is_port
 
 
 def dns_name(host: str) -> str:

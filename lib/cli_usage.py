@@ -91,7 +91,7 @@ Options:
   --watch           print again every second, until Ctrl-C
   --sort COLUMN     the column by which the live screen is sorted
   --service NAME    the service of the hub, where there are several hubs
-  --ns UUID         only this namespace, by UUID or title; explain takes that of clients without router.id
+  --ns UUID         only this namespace, by UUID or title; explain takes the one that HOST is in
   --all             HOST in every namespace that has one of that name; check, status and drops: all
                     lines, however many (of each table status and drops print 200, --json all of them)
   --from HOST       the host that sends the packet

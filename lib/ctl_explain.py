@@ -8,21 +8,30 @@ Refuses to know: hubs and sessions (ctl_handlers, cli_explain), the words of an 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from lib import ids
 from lib.addresses import address
 from lib.forward_explain import Explanation, explain, protocol_and_port, source_for
+from lib.humanize import counted
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.namespace_titles import namespace_named
 from lib.route_gateways import Gateway
 from lib.route_plugin_cache import PluginCache
+from lib.route_table import RouteTable
 
 MAX_ASKED = 4
 """The most plugin requests for one explanation: for source and destination, in two tables."""
+MAX_LOOKED_AT = 10_000
+"""Namespaces in which a host is looked for whose namespace is not named."""
+MAX_TABLES = 64
+"""Tables of namespaces in whose routes it is looked for, where it is not connected."""
+MAX_NAMED = 10
+"""Namespaces that are named where several have such a host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,13 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
 
         {"from": host, "to": address, "ns": UUID or title, "source": address, "port": "tcp/22"}
 
+    Without "ns" it is the namespace of clients that name none, or the only one that has such a host.
     Raises ValueError where a field is wrong, and KeyError where a required one is missing.
     """
     destination = _packed(str(request["to"]), "ADDRESS")
     wanted = str(request.get("ns") or "")
-    namespace = domain.namespace(namespace_named(wanted) if wanted else ids.NO_NAMESPACE)
     host = str(request["from"])
+    namespace = domain.namespace(namespace_named(wanted) if wanted else _where(domain, host))
     gateway = namespace.gateways.get(host)
     attachment = (
         gateway.attachments[0] if gateway is not None else Attachment(namespace, host, "(not connected)")
@@ -61,6 +71,44 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
     else:
         source = source_for(namespace, host, len(destination))
     return Question(attachment, source, destination, _port(str(request.get("port") or "")))
+
+
+def _where(domain: Domain, host: str) -> bytes:
+    """The namespace that is meant where none is named. Raises ValueError where several have such a host.
+
+    A host that is connected is where it is, and another one is where routes lead to it.
+    """
+    connected = [
+        key
+        for key, namespace in islice(domain.namespaces.items(), MAX_LOOKED_AT)
+        if host in namespace.gateways.here
+    ]
+    if found := _only(connected, host):
+        return found
+    if not _leads_to(domain.default, host):
+        tables = islice(domain.tables.items(), MAX_TABLES)
+        if found := _only([key for key, table in tables if _leads_to(table, host)], host):
+            return found
+    return ids.NO_NAMESPACE
+
+
+def _only(keys: Iterable[bytes], host: str) -> bytes:
+    """The namespace of clients that name none, where that is among these, else the only one; b"" of none."""
+    found = list(keys)
+    if ids.NO_NAMESPACE in found:
+        return ids.NO_NAMESPACE
+    if len(found) > 1:
+        named = [f"--ns {ids.format_uuid(key)}" for key in found[:MAX_NAMED]]
+        more = [f"{len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
+        listed = ", ".join([*named, *more])
+        several = counted(len(found), "namespace")
+        raise ValueError(f"{several} have a host {host[:64]!r}: {listed}; say which one")
+    return found[0] if found else b""
+
+
+def _leads_to(table: object, host: str) -> bool:
+    """Whether routes of a table are known to lead to a host."""
+    return isinstance(table, RouteTable) and host in (table.names() or ())
 
 
 def _packed(text: str, what: str) -> bytes:

@@ -68,7 +68,7 @@ class Refusal(_Documented):
     CUT_OFF = (
         "cut-off",
         "closed before the handshake was complete",
-        "the client gave up or a middlebox cut it: see the client's log",
+        "nothing, if it was a health check or tunrouter doctor; else the client's log says why it gave up",
     )
     BAD_REQUEST = (
         "bad-request",

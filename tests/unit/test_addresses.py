@@ -82,7 +82,9 @@ def test_a_peer(address: tuple[object, ...], peer: str, host: str) -> None:
         ("[fe80::1%a%b]:1", "not the name of a network device"),
         ("[fe80::1%sixteen-letters.]:1", "not the name of a network device"),
         ("fe80::1%eth0:1", "an IPv6 address goes in brackets"),
-        ("[fe80::1%eth0]", "has no port"),
+        ("[fe80::1%eth0]", "has no port$"),
+        ("8443", "'8443' has no port; did you mean ':8443'\\?"),
+        ("123456", "has no port$"),
     ],
 )
 def test_what_is_no_address_of_a_device(text: str, why: str) -> None:

@@ -360,7 +360,10 @@ def test_hub_metadata_that_is_wrong(metadata: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("service", "expected"),
     [
-        ("addr: '8443', handler: {type: router}, listener: {type: tcp}", "'addr': '8443' has no port"),
+        (
+            "addr: '8443', handler: {type: router}, listener: {type: tcp}",
+            "'addr': '8443' has no port; did you mean ':8443'?",
+        ),
         ("addr: ':x', handler: {type: router}, listener: {type: tcp}", "'addr': not a port number: 'x'"),
         (
             "addr: '::1:8443', handler: {type: router}, listener: {type: tcp}",
