@@ -9,11 +9,12 @@ Refuses to know: the looks (doctor_look_host, doctor_look_way, doctor_look_tunne
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -55,6 +56,8 @@ from lib.settings import ClientSettings, Settings
 
 SECONDS = 9.0
 """How long all looks together may take; a look that is not over then is told of."""
+MAX_NAMED = 5
+"""Configurations that are named where there are several."""
 _OURS = ("listens on", "'congestion'")
 """What `check` warns of and doctor looks at by itself, with the running process in mind."""
 
@@ -104,14 +107,36 @@ class _Patient:
 
 def run(arguments: Arguments) -> int:
     """Look at everything and print the report; returns the exit status. Raises ConfigError, HostError."""
-    began = time.monotonic()
     service_threads.begin()
     for address in arguments["--to"]:
         if not is_address(address):
             raise ConfigError([Problem(Position("--to"), f"{address[:64]!r} is no IP address")])
     bundle = os.path.abspath(arguments["--bundle"]) if arguments["--bundle"] else ""
-    patient = _patient(arguments)
-    facts = _facts(patient, began + SECONDS)
+    given = {**arguments, "-C": [*arguments["-C"], *arguments["FILE"]]}
+    found = doctor_processes.running(arguments["--control"], given["-C"])
+    if len(found) > 1 and (bundle or arguments["--json"]):
+        raise ConfigError(_several(found))
+    if arguments["--to"]:  # the far side of a tunnel: a hub has none
+        found = [one for one in found if one.clients] or found
+    status = 0
+    for number, running in enumerate(found or [None]):
+        print("\n" * (number > 0), end="")
+        status |= _look(given, running, bundle)
+    return status
+
+
+def _several(found: Sequence[Running]) -> list[Problem]:
+    """That one of several processes has to be named."""
+    listed = [Problem(Position(one.path), f"pid {one.pid}: {', '.join(one.files[:5])}") for one in found]
+    wrong = "several tunrouters run here, and one report is about one of them"
+    return [*listed, Problem(Position("--control"), wrong, "name one of them with --control PATH")]
+
+
+def _look(arguments: Arguments, running: Running | None, bundle: str) -> int:
+    """Look at one process, or at a configuration that none runs by; returns the exit status."""
+    until = time.monotonic() + SECONDS
+    patient = _patient(arguments, running)
+    facts = _facts(patient, until)
     report = doctor_checks.report(facts)
     if bundle:
         doctor_bundle.write(bundle, _texts(patient, facts, report), doctor_redact.secrets(patient.settings))
@@ -128,15 +153,33 @@ def run(arguments: Arguments) -> int:
 # --- whose settings -----------------------------------------------------------------------------
 
 
-def _patient(arguments: Arguments) -> _Patient:
-    """The configuration that is named; else that of the process that runs here, else the default file's."""
-    given = {**arguments, "-C": [*arguments["-C"], *arguments["FILE"]]}
-    is_named = bool(given["-C"] or given["-L"])
-    running = doctor_processes.running(arguments["--control"], given["-C"])
-    if running is not None and not is_named:
-        given |= _own_arguments(running)
+def _patient(arguments: Arguments, running: Running | None) -> _Patient:
+    """The configuration that is named; else that of the process, else the default file's or the only one."""
+    given = dict(arguments)
+    if not given["-C"] and not given["-L"]:
+        if running is not None:
+            given |= _own_arguments(running)
+        else:
+            given["-C"] = _joined()
     config = cli_config.read(given)
     return _Patient(config, cli_config.settings(given, config), given, running)
+
+
+def _joined() -> list[str]:
+    """The configuration that `tunrouter join` has written, where there is no default file.
+
+    Raises ConfigError where there are several.
+    """
+    home = os.path.expanduser("~")
+    if any(map(os.path.exists, config_read.default_files(home))):
+        return []
+    folders = dict.fromkeys(map(os.path.dirname, config_read.default_files(home)))
+    found = [name for folder in folders if folder != "." for name in sorted(glob.glob(f"{folder}/*.yaml"))]
+    if len(found) > 1:
+        named = ", ".join(found[:MAX_NAMED]) + (", …" if len(found) > MAX_NAMED else "")
+        wrong = f"nothing runs here, and there are several configurations: {named}"
+        raise ConfigError([Problem(Position("-C"), wrong, f"tunrouter doctor {found[0]} looks at one")])
+    return found
 
 
 def _own_arguments(running: Running) -> dict[str, list[str]]:

@@ -97,4 +97,14 @@ def report(facts: Facts) -> Report:
         (notes if check.is_note else findings).extend((check.name, finding) for finding in found)
         if not found:
             passed.append(check.name)
-    return Report(tuple(findings), tuple(notes), tuple(passed), tuple(unknown))
+    return Report(_told_once(findings), tuple(notes), tuple(passed), tuple(unknown))
+
+
+def _told_once(findings: list[tuple[str, Finding]]) -> tuple[tuple[str, Finding], ...]:
+    """Leave out what the running process warns of where a later check says the same, and what mends it."""
+    better = tuple(finding.what for _, finding in findings if finding.why != doctor_tunnel.WARNED)
+    return tuple(
+        (name, finding)
+        for name, finding in findings
+        if finding.why != doctor_tunnel.WARNED or not finding.what.startswith(better)
+    )

@@ -19,18 +19,20 @@ from lib import cli_config, ctl_client, ctl_find
 from lib.addresses import join_host_port
 from lib.cli_flags import normalise
 from lib.doctor_facts import Other
-from lib.errors import ConfigError, HostError, Position, Problem
+from lib.errors import ConfigError, HostError
 from lib.settings import Settings
 
 SECONDS = 2.0
 """How long each process may take to reply."""
+MOST = 8
+"""Processes that are looked at where none is named."""
 _PROC = Path("/proc")
 _PROGRAMS = re.compile(r"(?:^|/)(gost|tunrouter)(?:\.py)?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The process that runs here."""
+    """A process that runs here."""
 
     pid: int
     path: str
@@ -46,28 +48,25 @@ class Running:
         return list(self.status["clients"])
 
 
-def running(control: str | None, files: Sequence[str]) -> Running | None:
-    """The process that is meant: by --control, by its files, or the only one here; None where none is.
+def running(control: str | None, files: Sequence[str]) -> list[Running]:
+    """The processes that are meant: by --control, by their files, or all that run here, MOST at most.
 
-    Raises ConfigError where several run, and nothing says which one is meant; HostError where the named one
-    does not reply.
+    Raises HostError where the named one does not reply.
     """
     if control == "none":
-        return None
+        return []
     if control:
-        return _asked(control, ctl_client.ask(control, {"do": "hello"}, SECONDS))
+        return [_asked(control, ctl_client.ask(control, {"do": "hello"}, SECONDS))]
     found = [one for one in ctl_find.own(SECONDS) if one.hello is not None]
     found = found or [one for one in ctl_find.of_others() if one.hello is not None]
     wanted = set(map(os.path.abspath, files))
     if wanted:
         found = [one for one in found if one.hello is not None and wanted & set(one.hello["files"])]
-    if len(found) > 1:
-        several = [Problem(Position(one.path), ", ".join(one.names[:5])) for one in found]
-        raise ConfigError([*several, Problem(Position("--control"), "several run here: name one of them")])
-    for one in found:
+    asked = []
+    for one in found[:MOST]:
         with suppress(HostError):
-            return _asked(one.path, one.hello or {})
-    return None
+            asked.append(_asked(one.path, one.hello or {}))
+    return asked
 
 
 def _asked(path: str, hello: Mapping[str, Any]) -> Running:

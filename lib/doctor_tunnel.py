@@ -12,6 +12,9 @@ from ipaddress import ip_interface
 from lib.doctor_facts import Far, Neighbour, Session
 from lib.doctor_finding import Finding
 
+WARNED = "the running process warns of it"
+"""Why a finding of which nothing but the client's own line is known matters."""
+
 
 def sessions(facts: tuple[Session, ...]) -> Iterator[Finding]:
     """The running process says that a client is away, or warns of something."""
@@ -25,7 +28,7 @@ def sessions(facts: tuple[Session, ...]) -> Iterator[Finding]:
         for trouble in one.troubles:
             yield Finding(
                 f"service {one.service}: {trouble}",
-                "the running process warns of it",
+                WARNED,
                 "tunrouter status; tunrouter drops",
             )
 

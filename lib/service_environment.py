@@ -48,6 +48,8 @@ SET_ASIDE = "TUNROUTER_CALLER_"
 """What the bootloader puts before the names of all others."""
 
 _aside: dict[str, str] = {}
+_lent: set[str] = set()
+"""Those of another process among them."""
 
 
 def set_aside(environ: MutableMapping[str, str], loaded: bool) -> None:
@@ -69,9 +71,18 @@ def value(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def lend(variables: Mapping[str, str]) -> None:
-    """Let value() know the variables of another process too, where this one has none of the name."""
-    for name, text in variables.items():
-        _aside.setdefault(name.removeprefix(SET_ASIDE), text)
+    """Let value() know the variables of another process too, where this one has none of the name.
+
+    Those of the process before it are forgotten.
+    """
+    for name in _lent:
+        del _aside[name]
+    _lent.clear()
+    for key, text in variables.items():
+        name = key.removeprefix(SET_ASIDE)
+        if name not in _aside:
+            _aside[name] = text
+            _lent.add(name)
 
 
 def whole(environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ import pytest
 
 from tests.e2e.test_operating import own_etc
 from tests.e2e.test_recipes import behind_nat, namespaces
-from tests.support.page import DOCS, Player, blocks, with_systemctl
+from tests.support.page import DOCS, INVITATION, Player, blocks, invitation, with_systemctl
 from tests.support.program import pings
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), pytest.mark.needs_root]
@@ -58,3 +59,44 @@ def test_the_page_joins_two_houses(player: Player) -> None:
     assert player.said[-1] == "1 host revoked, 1 session ended\n"
     away.wait_line("refused: unauthorized", after=lines)
     assert pings(player.places["pc-a"], "192.168.8.7", 1, "-W1") == 0
+
+
+def test_the_hub_in_one_of_the_houses(tmp_path: Path) -> None:
+    """Two tunrouters on one box: `doctor` looks at both, and at what `join` has written where none runs."""
+    section = PAGE.read_text().partition("## The hub in one of the houses\n")[2]
+    invite, join, *_ = (line[4:] for line in section.splitlines() if line.startswith("    tunrouter "))
+    with ExitStack() as stack:
+        player = Player(tmp_path, namespaces(stack, tmp_path, "box-a"))
+        with_systemctl(tmp_path)
+        own_etc(player, "box-a")
+        config = player.directory("box-a") / "etc/tunrouter/tunrouter.yaml"
+        config.write_text(blocks(PAGE)[0].text)
+        hub = player.start("box-a", "systemctl enable --now tunrouter")
+        tunnel = player.start("box-a", join.replace(INVITATION, invitation(player.run("box-a", invite))))
+        tunnel.wait_line("route 10.20.0.0/24 set")
+        assert " 0% packet loss" in player.run("box-a", "ping -c 1 -W 5 10.20.0.1")
+        forward = "sysctl -qw net.ipv4.ip_forward=1"
+        said = player.run("box-a", f"{forward}; tunrouter doctor")
+        assert [
+            said.count(text)
+            for text in ("hub hub; pid", "client box-a (host box-a); pid", "nothing is wrong")
+        ] == [1, 1, 2]
+        said = player.run("box-a", "tunrouter doctor --to 10.20.0.1")
+        assert "hub hub; pid" not in said, "a hub has no far side"
+        assert "far address" in said
+        said = player.run("box-a", "tunrouter doctor --json || echo status $?")
+        assert "several tunrouters run here" in said
+        assert "status 2" in said
+        for one in (tunnel, hub):
+            one.stop(signal.SIGKILL)
+        assert "hub hub; no tunrouter runs it" in player.run("box-a", "tunrouter doctor")
+        config.unlink()
+        said = player.run("box-a", "tunrouter doctor || true")
+        assert "client box-a (host box-a); no tunrouter runs it" in said
+        assert "no connection to 127.0.0.1:8443: Connection refused" in said
+        (config.parent / "other.yaml").write_text("")
+        said = player.run("box-a", "tunrouter doctor || echo status $?")
+        assert (
+            "there are several configurations: /etc/tunrouter/box-a.yaml, /etc/tunrouter/other.yaml" in said
+        )
+        assert "status 2" in said

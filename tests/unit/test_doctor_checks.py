@@ -277,3 +277,17 @@ def test_a_process_of_an_older_release_tells_of_less() -> None:
 def test_what_many_rows_tell_of_is_found_once() -> None:
     ill = TABLE | {"sources": [SOURCE | {"error": "gone"}]}
     assert len(doctor_process.ailing(STATUS | {"tables": [ill, ill]})) == 1
+
+
+@pytest.mark.parametrize(
+    ("warning", "told"),
+    [
+        ("the hub routes 192.168.200.0/24 to this host, which does not forward: sysctl -w …", ["forwarding"]),
+        ("the hub routes 192.168.201.0/24 to this host, which does not forward: sysctl -w …", ["session", "forwarding"]),
+    ],
+)  # fmt: skip
+def test_a_warning_is_left_out_where_a_check_says_the_same(warning: str, told: list[str]) -> None:
+    sessions = (Session("s", "host-2", "10.0.0.1:8443", "", (warning,)),)
+    gateways = (Gateway("s", "192.168.200.0/24", True),)
+    report = doctor_checks.report(replace(WELL, sessions=sessions, gateways=gateways))
+    assert [name for name, _ in report.findings] == told

@@ -18,6 +18,7 @@ UNPACK = ROOT / "packaging" / "bootloader" / "tunrouter_unpack.c"
 @pytest.fixture(autouse=True)
 def nothing_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_environment, "_aside", {})
+    monkeypatch.setattr(service_environment, "_lent", set())
 
 
 def test_the_bootloader_lets_the_same_variables_through() -> None:
@@ -97,3 +98,13 @@ def test_a_configuration_may_refer_to_any_variable(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("SITE_3", raising=False)
     with pytest.raises(ValueError, match="SITE_3 is not set"):
         config_secrets.read("env", "SITE_3")
+
+
+def test_another_process_lends_its_variables_until_the_next_one_does() -> None:
+    set_aside = {"OURS": "1", "PATH": "/bin"}
+    service_environment.set_aside(set_aside, loaded=False)
+    for lent, found in (({"A": "a", "OURS": "2"}, "a"), ({"TUNROUTER_CALLER_B": "b"}, None)):
+        service_environment.lend(lent)
+        assert service_environment.value("A", {}) == found
+        assert service_environment.value("OURS", {}) == "1"
+    assert service_environment.value("B", {}) == "b"
