@@ -51,6 +51,8 @@ class Wanted(NamedTuple):
     """Empty for all names: servers of the client's own configuration (`dns`)."""
     prefixes: tuple[Prefix, ...] = ()
     """What lies behind the tunnel: the names of such addresses."""
+    is_reached: Callable[[], bool] | None = None
+    """Whether there is a tunnel to the servers now; None where that is not known."""
 
     def __str__(self) -> str:
         return f"names{f' of {self.domain}' if self.domain else ''} are asked of {', '.join(self.servers)}"

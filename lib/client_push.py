@@ -34,6 +34,8 @@ from lib.wire_control import Feature, Hello
 
 LOOK_SECONDS = 2.0
 """How often is looked whether this host has come into a network that what was set lies over."""
+LOOKS_AWAY = 2
+"""After so many looks without a session names fail at once. A hub that starts anew is back before that."""
 SHOWN = 4
 """Addresses or routes that a line of the log names."""
 
@@ -92,6 +94,8 @@ class Push:
         others; but they are within the tunnel, so that a route of the tunnel may hold them."""
         self._why = ""
         """Why the hub's domain is not set, as it was said last."""
+        self._looks_away = 0
+        """Looks since the last one at which there was a session."""
 
     @property
     def lines(self) -> list[str]:
@@ -146,9 +150,14 @@ class Push:
                 self._follow_names("", self._client.device_settings)
             self._changed.wait(LOOK_SECONDS if self._pushed is not None else None)
             self._changed.clear()
+            self._looks_away = 0 if self._client.session is not None else self._looks_away + 1
             if self._pushed is not None:
                 self._set(*self._pushed)
                 self._client.tell_maps()
+
+    def is_reached(self) -> bool:
+        """Whether what is sent into the tunnel comes to a hub, or will in a moment."""
+        return self._client.session is not None or self._looks_away < LOOKS_AWAY
 
     def merged(self, device: DeviceSettings) -> DeviceSettings:
         """The configured settings of a device, with what was taken from the hub."""
@@ -225,7 +234,7 @@ class Push:
         if own or why or not domain:
             return Wanted(own)
         addresses = ((one, 8 * len(one)) for one in self.taken.addresses)
-        return Wanted(dns, domain, (*addresses, *self.taken.routes))
+        return Wanted(dns, domain, (*addresses, *self.taken.routes), self.is_reached)
 
     def close(self, stays: bool) -> None:
         """Take back what would stay: of the device only where that stays."""

@@ -7,7 +7,7 @@ Refuses to know: sockets (stream_dns), what an answer says.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from dnslib import DNSBuffer, DNSError, DNSHeader, DNSQuestion
@@ -43,6 +43,8 @@ class Zone(NamedTuple):
     """In lower case; empty for all names, which is never what a hub has told."""
     prefixes: tuple[Prefix, ...] = ()
     """The names of these addresses too (PTR), where the servers know them."""
+    is_reached: Callable[[], bool] | None = None
+    """Whether there is a tunnel to them now; None where that is not known."""
 
 
 class Server(NamedTuple):
@@ -71,8 +73,9 @@ def asked(message: bytes) -> Asked | None:
 def servers(name: str, zones: Iterable[Zone], rest: Sequence[str]) -> list[Server]:
     """The servers that are asked for a name, the first one first; `rest` are those for all other names.
 
-    The servers of a domain are asked for its names, and nobody else is. Those of an address may not know it,
-    so the others are asked after them.
+    The servers of a domain are asked for its names, and nobody else is: nobody at all while no tunnel leads
+    to them, so that such a question fails at once. Those of an address may not know it, so the others are
+    asked after them.
     """
     own: list[str] = []
     zones = sorted(zones, key=lambda zone: len(zone.domain), reverse=True)
@@ -81,14 +84,19 @@ def servers(name: str, zones: Iterable[Zone], rest: Sequence[str]) -> list[Serve
         if not zone.domain:
             own += zone.servers
         elif name == zone.domain or name.endswith(f".{zone.domain}"):
-            return [Server(one, by_udp=True) for one in zone.servers]
+            return [Server(one, by_udp=True) for one in zone.servers] if _is_reached(zone) else []
     first = [
         Server(one, by_udp=True)
         for zone in zones
         if address is not None and any(_holds(prefix, address) for prefix in zone.prefixes)
+        if _is_reached(zone)
         for one in zone.servers
     ]
     return [*first, *(Server(one) for one in dict.fromkeys((*own, *rest)))]
+
+
+def _is_reached(zone: Zone) -> bool:
+    return zone.is_reached is None or zone.is_reached()
 
 
 def _holds(prefix: Prefix, address: bytes) -> bool:

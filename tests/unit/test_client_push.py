@@ -13,7 +13,7 @@ import pytest
 from lib import client_push, netlink_networks
 from lib.addresses import packed_prefix
 from lib.client_names import Names, Wanted
-from lib.client_push import Push
+from lib.client_push import LOOKS_AWAY, Push
 from lib.errors import HostError
 from lib.push_accept import LocalNetwork
 from lib.push_settings import Pushed
@@ -251,7 +251,7 @@ def test_names_of_the_hub_s_domain_are_asked_of_it(
     named = replace(TOLD, dns=(server, other, far), domain="tun.example")
     client.told(named)
     prefixes = (packed_prefix("10.20.0.7/32"), packed_prefix("10.20.0.0/16"))
-    wanted = Wanted(("10.20.0.1",), "tun.example", prefixes)
+    wanted = Wanted(("10.20.0.1",), "tun.example", prefixes, client.push.is_reached)
     assert names == [("tun0", wanted, "auto")], "of IPv4, and within the tunnel"
     assert said[-1].endswith("done")
     client.told(replace(named, serial=2, mtu=1300))
@@ -266,6 +266,26 @@ def test_names_of_the_hub_s_domain_are_asked_of_it(
     assert names[3:] == [("tun0", wanted, "stub")], "a reload may choose another way"
     client.push.close(True)
     assert names[4:] == [("tun0", True)]
+
+
+def test_names_fail_at_once_after_some_looks_without_a_session(
+    client: Client, monkeypatch: pytest.MonkeyPatch, names: list[tuple[object, ...]]
+) -> None:
+    """Not at once: a hub that only starts anew is back before that."""
+    client.told(replace(TOLD, dns=(ip_address("10.20.0.1").packed,), domain="tun.example"))
+    session = client.session
+    monkeypatch.setattr(client, "session", None)
+    for looks in range(LOOKS_AWAY):
+        assert client.push.is_reached(), looks
+        client.push.again()
+        gevent.sleep(0.01)
+    assert not client.push.is_reached()
+    monkeypatch.setattr(client, "session", session)
+    assert client.push.is_reached()
+    client.push.again()
+    gevent.sleep(0.01)
+    monkeypatch.setattr(client, "session", None)
+    assert client.push.is_reached(), "counted anew"
 
 
 def test_name_servers_of_its_own_come_before_the_hub_s_domain(

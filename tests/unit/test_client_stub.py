@@ -12,7 +12,7 @@ from dnslib import QTYPE, RR, A, DNSRecord
 from gevent import socket
 from gevent.server import StreamServer
 
-from lib import client_names_files, client_stub, dns_resolv_conf, stream_dns
+from lib import client_names_files, client_stub, dns_forward, dns_resolv_conf, stream_dns
 from lib.addresses import packed_prefix
 from lib.client_stub import Stub
 from lib.dns_forward import REFUSED, SERVFAIL, Zone
@@ -336,3 +336,25 @@ def test_a_connection_that_ends_in_the_middle_of_a_question_is_dropped(stub: Stu
         stream.sendall(struct.pack("!H", 40) + b"x" * 12)
         stream.shutdown(socket.SHUT_WR)
         assert stream.recv(10) == b""
+
+
+def test_the_hub_is_not_asked_while_no_tunnel_leads_to_it(
+    stub: Stub, serve: Callable[[str, Reply], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program would wait for each answer until it gives up: 20 s for one `getent hosts`."""
+    hub, old = serve(HUB, gives("10.20.0.7")), serve(OLD, gives("192.0.2.1"))
+    reached = [False]
+    stub.set("c", ZONE._replace(is_reached=lambda: reached[0]))
+    name, address, other = (
+        bytes(DNSRecord.question(name, kind).pack())
+        for name, kind in (
+            ("host-1.tun.example", "A"), ("7.0.20.10.in-addr.arpa", "PTR"), ("www.example.com", "A"),
+        )
+    )  # fmt: skip
+    assert dns_forward.code(stub.answer(name, over_tcp=False)) == SERVFAIL
+    for question in (address, other):
+        assert dns_forward.code(stub.answer(question, over_tcp=False)) == 0, "of the other server"
+    assert (hub.names, old.names) == ([], ["7.0.20.10.in-addr.arpa", "www.example.com"])
+    reached[0] = True
+    assert dns_forward.code(stub.answer(name, over_tcp=False)) == 0
+    assert hub.names == ["host-1.tun.example"]
