@@ -48,7 +48,8 @@ def worker_count(config: Config, hubs: Hubs, clients: Clients, found: Findings) 
         _check_hub(service, settings, found)
     _check_domain(hubs, found)
     found.notice(
-        where, "workers: a session has one lane and no datagrams, and counters begin anew with a worker"
+        where,
+        "workers: a session has one lane and no datagrams, and status counts anew with a new worker",
     )
     return number
 
@@ -59,7 +60,7 @@ def _refuse(found: Findings, where: Position, what: str, hint: str = _ALONE) -> 
 
 def _check_process(config: Config, found: Findings) -> None:
     """What a process has once, and each worker would have for itself."""
-    for name in ("api", "metrics", "cluster"):
+    for name in ("api", "cluster"):
         if getattr(config, name) is not None:
             _refuse(found, config.where(name), f"{name!r} beside 'workers'")
     if config.notify:

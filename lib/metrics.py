@@ -92,20 +92,25 @@ def exposition(seen: Seen) -> Iterator[bytes]:
     """The whole text (UTF-8) in pieces. Lets other greenlets run while it works."""
     turn = _Turn()
     for family, rows in _everything(seen, turn):
-        yield _text(Metric(family.name, family.doc, family.kind))
-        name = family.name + ("_total" if family.kind == "counter" else "")
-        piece: list[str] = []
-        for labels, value in rows:
-            piece.append(f"{name}{{{labels}}} {value!r}\n")
-            if len(piece) == PIECE:
-                yield "".join(piece).encode()
-                piece.clear()
-                turn.pass_on()
-        yield "".join(piece).encode()
-        turn.pass_on()
+        for piece in written(family, rows):
+            yield piece
+            turn.pass_on()
     for metric in (*_histograms(seen), *_process()):
         yield _text(metric)
         turn.pass_on()
+
+
+def written(family: Family, rows: Iterable[Row]) -> Iterator[bytes]:
+    """One metric's HELP, TYPE and rows as text, in pieces."""
+    yield _text(Metric(family.name, family.doc, family.kind))
+    piece: list[str] = []
+    for labels, value in rows:
+        piece.append(f"{family.title}{{{labels}}} {value!r}\n")
+        if len(piece) == PIECE:
+            yield "".join(piece).encode()
+            piece.clear()
+    if piece:
+        yield "".join(piece).encode()
 
 
 class _Turn:
@@ -136,7 +141,7 @@ def _text(metric: Metric) -> bytes:
     return text
 
 
-def _labels(family: Family, *values: str) -> str:
+def label_text(family: Family, *values: str) -> str:
     """A family's labels as text, escaped: no host name ends a line, and two names are never one series."""
     return ",".join(map(_label, family.labels, values))
 
@@ -149,14 +154,11 @@ def _label(name: str, value: str) -> str:
 def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]]]:
     machine = socket.gethostname()
     hubs, clients = seen.hubs, seen.clients
-    yield (
-        GOST["services"],
-        [(_labels(GOST["services"], machine), float(len(hubs) + len(clients)))],
-    )
+    yield GOST["services"], [(label_text(GOST["services"], machine), float(len(hubs) + len(clients)))]
     yield from _by_address(hubs, machine, turn)
     chain = GOST["chain"]
     failures = [
-        (_labels(chain, machine, client.settings.chain, node), float(count))
+        (label_text(chain, machine, client.settings.chain, node), float(count))
         for client in clients.values()
         for node, count in client.failures.items()
     ]
@@ -164,19 +166,19 @@ def _everything(seen: Seen, turn: _Turn) -> Iterator[tuple[Family, Iterable[Row]
     yield from _by_host(hubs, turn)
     yield from _by_client(clients)
     refused = ((name, why.value, count) for name, hub in hubs.items() for why, count in hub.refused.items())
-    yield REFUSED, [(_labels(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
-    yield UNNAMED, [(_labels(UNNAMED, name), float(hub.unnamed)) for name, hub in hubs.items()]
-    yield MEMORY, [(_labels(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
+    yield REFUSED, [(label_text(REFUSED, name, why), float(count)) for name, why, count in list(refused)]
+    yield UNNAMED, [(label_text(UNNAMED, name), float(hub.unnamed)) for name, hub in hubs.items()]
+    yield MEMORY, [(label_text(MEMORY, name), float(hub.budget.used)) for name, hub in hubs.items()]
     yield from _by_hub()
     for family, named in metrics_cluster.rows():
-        yield family, [(_labels(family, *names), value) for names, value in named]
+        yield family, [(label_text(family, *names), value) for names, value in named]
     yield from _tables(seen.tables)
     yield from _tasks()
     yield from _log()
     yield from _notify()
     yield from _policy()
     rows = islice(namespace_titles.all_titles(), MAX_KEYS)
-    yield NAMESPACE, [(_labels(NAMESPACE, ids.format_uuid(key), title), 1.0) for key, title in rows]
+    yield NAMESPACE, [(label_text(NAMESPACE, ids.format_uuid(key), title), 1.0) for key, title in rows]
 
 
 def _summed(rows: Iterable[Row]) -> Iterable[Row]:
@@ -221,7 +223,7 @@ def _by_address(hubs: Mapping[str, Hub], machine: str, turn: _Turn) -> Iterator[
     rows: list[_Snapshot] = []
     for name, hub in hubs.items():
         for key, book in hub.by_address.rows():
-            rows.append(_snapshot(hub, _labels(GOST["requests"], machine, name, key or OTHER), book))
+            rows.append(_snapshot(hub, label_text(GOST["requests"], machine, name, key or OTHER), book))
             turn.pass_on()
     yield GOST["requests"], ((one.labels, float(one.opened)) for one in rows)
     yield GOST["in_flight"], ((one.labels, float(one.in_flight)) for one in rows)
@@ -235,7 +237,7 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
     for name, hub in hubs.items():
         for key, book in hub.by_host.rows():
             namespace, host = (ids.format_uuid(key[0]), key[1]) if key else (OTHER, OTHER)
-            rows.append(_snapshot(hub, _labels(BY_HOST["sessions"], name, namespace, host), book))
+            rows.append(_snapshot(hub, label_text(BY_HOST["sessions"], name, namespace, host), book))
             turn.pass_on()
     yield BY_HOST["sessions"], ((one.labels, float(one.sessions)) for one in rows)
     yield BY_HOST["opened"], ((one.labels, float(one.opened)) for one in rows)
@@ -261,11 +263,11 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
 
 def _by_hub() -> Iterator[tuple[Family, Iterable[Row]]]:
     counted = cluster_running.counted()
-    rows = [(_labels(BY_HUB["drops"], one.service, one.hub or OTHER), one.traffic) for one in counted]
+    rows = [(label_text(BY_HUB["drops"], one.service, one.hub or OTHER), one.traffic) for one in counted]
     yield from _traffic(BY_HUB, rows)
     entrypoints = cluster_running.entrypoints()
     registered = ((one.settings.name, one.entry.sd.name, one.registration.known) for one in entrypoints)
-    yield REGISTERED, [(_labels(REGISTERED, *names), float(known)) for *names, known in registered]
+    yield REGISTERED, [(label_text(REGISTERED, *names), float(known)) for *names, known in registered]
 
 
 def _traffic(
@@ -286,7 +288,8 @@ def _traffic(
 
 def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable[Row]]]:
     rows = [
-        (_labels(BY_CLIENT["made"], name, client.settings.host), client) for name, client in clients.items()
+        (label_text(BY_CLIENT["made"], name, client.settings.host), client)
+        for name, client in clients.items()
     ]
     lives = [(labels, client.session) for labels, client in rows if client.session is not None]
     yield BY_CLIENT["connected"], [(labels, float(client.session is not None)) for labels, client in rows]
@@ -309,7 +312,7 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
     yield (
         TABLE["routes"],
         [
-            (_labels(TABLE["routes"], live.settings.name), float(len(live.table)))
+            (label_text(TABLE["routes"], live.settings.name), float(len(live.table)))
             for live in every
             if isinstance(live, LiveRoutes)
         ],
@@ -317,13 +320,13 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
     yield (
         TABLE["rules"],
         [
-            (_labels(TABLE["rules"], live.kind, live.settings.name), float(live.total))
+            (label_text(TABLE["rules"], live.kind, live.settings.name), float(live.total))
             for live in every
             if isinstance(live, LiveRules)
         ],
     )
     sources = {
-        _labels(TABLE["up"], live.label, log_redact.secrets(describe(source))): state
+        label_text(TABLE["up"], live.label, log_redact.secrets(describe(source))): state
         for live in every
         for source, state in live.feed.states()
     }
@@ -335,13 +338,13 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
 
 def _tasks() -> Iterator[tuple[Family, Iterable[Row]]]:
     now = time.monotonic()
-    rows = [(_labels(TASK["up"], task.name), task) for task in service_supervisor.tasks()]
+    rows = [(label_text(TASK["up"], task.name), task) for task in service_supervisor.tasks()]
     yield TASK["up"], [(labels, float(task.failing_for(now) is None)) for labels, task in rows]
     yield TASK["failures"], [(labels, float(task.failures)) for labels, task in rows]
 
 
 def _log() -> Iterator[tuple[Family, Iterable[Row]]]:
-    rows = [(_labels(LOG["lost"], output.name), output) for output in log_setup.outputs()]
+    rows = [(label_text(LOG["lost"], output.name), output) for output in log_setup.outputs()]
     yield LOG["waiting"], [(labels, float(output.waiting)) for labels, output in rows]
     yield LOG["lost"], [(labels, float(output.lost + output.refused)) for labels, output in rows]
 
@@ -351,17 +354,17 @@ def _notify() -> Iterator[tuple[Family, Iterable[Row]]]:
     yield (
         NOTIFY["events"],
         [
-            (_labels(NOTIFY["events"], name, result), float(getattr(one.counts, result)))
+            (label_text(NOTIFY["events"], name, result), float(getattr(one.counts, result)))
             for name, one in rows
             for result in ("delivered", "failed", "dropped")
         ],
     )
-    yield NOTIFY["waiting"], [(_labels(NOTIFY["waiting"], name), float(one.waiting)) for name, one in rows]
+    yield NOTIFY["waiting"], [(label_text(NOTIFY["waiting"], name), float(one.waiting)) for name, one in rows]
 
 
 def _policy() -> Iterator[tuple[Family, Iterable[Row]]]:
     counts = [pair for watch in service_supervisor.running(PolicyWatch) for pair in watch.counts().items()]
-    yield POLICY, [(_labels(POLICY, word), float(count)) for word, count in counts]
+    yield POLICY, [(label_text(POLICY, word), float(count)) for word, count in counts]
 
 
 def _histograms(seen: Seen) -> Iterator[Metric]:

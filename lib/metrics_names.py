@@ -24,6 +24,11 @@ class Family(NamedTuple):
     labels: tuple[str, ...]
     doc: str
 
+    @property
+    def title(self) -> str:
+        """Its name as its rows have it."""
+        return self.name + ("_total" if self.kind == "counter" else "")
+
 
 def _family(name: str, kind: str, labels: str, doc: str) -> Family:
     return Family(name, kind, tuple(labels.split()), doc)
@@ -246,3 +251,15 @@ TASK = {
         "How often it met an error that nobody expected, and was started again.",
     ),
 }
+WORKER = {
+    "up": _family(
+        *("tunrouter_worker_up", "gauge", "worker"), "Whether a worker has told its figures for this scrape."
+    ),
+    "connections": _family(
+        *("tunrouter_worker_connections", "gauge", "worker"), "Connections that a worker has been given."
+    ),
+    "deaths": _family(
+        "tunrouter_worker_deaths", "counter", "", "How often a worker has ended that nobody had told to."
+    ),
+}
+"""Of a process with workers."""

@@ -10,7 +10,7 @@ Refuses to know: which metrics there are (metrics), what makes a process healthy
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +23,6 @@ from lib.auth_admission import Login, basic
 from lib.ctl_health import Probes, in_words
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.metrics import Seen, exposition
 from lib.rule_live import LiveLogins
 from lib.service_supervisor import Task
 from lib.settings_telemetry import MetricsSettings
@@ -51,17 +50,17 @@ class MetricsServer:
     def __init__(
         self,
         settings: MetricsSettings,
-        seen: Seen,
+        exposition: Callable[[], Iterable[bytes]],
         logins: Callable[[str], LiveLogins],
         probes: Probes = MappingProxyType({}),
     ) -> None:
-        """Open the address; nothing is served before start(). `logins` finds an auther by name.
+        """Open the address; nothing is served before start(). Raises HostError.
 
-        Raises HostError.
+        `exposition` makes the text of the metrics in pieces, `logins` finds an auther by name.
         """
         self.settings = settings
         """A reload may replace these by others with the same address."""
-        self._seen, self._logins, self._probes = seen, logins, probes
+        self._exposition, self._logins, self._probes = exposition, logins, probes
         self._door = service_http.Door(settings, MAX_AT_ONCE, private=False)
         self._task = Task("metrics are served", self._watch, vital=False)
         self._server = service_http.Server(
@@ -101,13 +100,15 @@ class MetricsServer:
     def _made(self, environ: dict[str, Any], start: Start) -> list[bytes]:
         probe = self._probes.get(environ["PATH_INFO"])
         if probe is not None and environ["PATH_INFO"] != self.settings.path:
-            return self._probed(probe(), environ, start)
+            with self._server.places.busy():
+                problems = probe()
+            return self._probed(problems, environ, start)
         status, headers = self._verdict(environ)
         if status:
             start(status, [_TEXT, *headers])
             return [f"{status}\n".encode()]
         with self._server.places.busy():
-            body = b"".join(exposition(self._seen))
+            body = b"".join(self._exposition())
         start("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4), ("Content-Length", str(len(body)))])
         return [body if environ["REQUEST_METHOD"] == "GET" else b""]
 

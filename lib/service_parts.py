@@ -276,11 +276,11 @@ class Parts:
         """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""
         if settings.metrics is None:
             return None
-        from lib.metrics import Seen  # 50 ms, and pywsgi: only those who want metrics pay for it
+        from lib.metrics import Seen, exposition  # 50 ms, and pywsgi: only those who want metrics pay for it
         from lib.metrics_server import MetricsServer
 
         seen = Seen(self.hubs, self.clients, self.tables)
-        return MetricsServer(settings.metrics, seen, self.tables.logins, self.probes())
+        return MetricsServer(settings.metrics, lambda: exposition(seen), self.tables.logins, self.probes())
 
     def probes(self) -> ctl_health.Probes:
         """What `/healthz` and `/readyz` tell of."""

@@ -76,6 +76,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     ),
     "workers": ("lib.worker_service", "lib.config_workers"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
+    "metrics of workers": ("lib.worker_metrics",),
     "the web API": (
         "lib.config_api",
         "lib.api_confirm",
@@ -154,16 +155,22 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     found |= {"an observer"} if settings.observed else set()
     found |= {"an admission"} if any(hub.admissions for hub in settings.hubs) else set()
     found |= {"titles"} if settings.titles else set()
-    found |= {"metrics"} if settings.metrics else set()
     found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
     if settings.cluster is not None:
         found |= {"a cluster", "a certificate"} | _of_source(settings.cluster.registry)
         found |= {"trust between hubs"} if not settings.cluster.secret else set()
-    found |= {"workers"} if settings.workers != 1 else set()
-    found |= _of_api(settings)
+    found |= _of_metrics(settings) | _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()
     return found | ({"a log file"} if settings.log_rotation else set())
+
+
+def _of_metrics(settings: Settings) -> set[str]:
+    """Of metrics, and of workers."""
+    found = {"metrics"} if settings.metrics else set()
+    if settings.workers != 1:
+        found |= {"workers", "metrics of workers"} if settings.metrics else {"workers"}
+    return found
 
 
 def _of_source(source: Source | None) -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from gevent.lock import RLock
 
@@ -22,6 +23,9 @@ from lib.service_parts import Parts, label
 from lib.service_scheduling import Breaths, in_steps
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_diff import differences, only_named
+
+if TYPE_CHECKING:
+    from lib.metrics_server import MetricsServer
 
 Reread = Callable[[Callable[[], None]], Settings]
 """Reads the settings again and returns them, with a call of its argument after each little piece of work.
@@ -107,22 +111,27 @@ def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
     return new
 
 
-def use(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
-    """Change what differs; returns (service, why) for each service that this host does not allow."""
+def use(
+    parts: Parts, new: Settings, step: Callable[[], None], is_other: bool = False
+) -> list[tuple[str, str]]:
+    """Change what differs; returns (service, why) for each service that this host does not allow.
+
+    `is_other` says that another process has changed something for this reload.
+    """
     api = parts.api
     try:
-        return _change(parts, new, step)
+        return _change(parts, new, step, is_other)
     finally:
         if api is not None and parts.api is not api:
             api.end_soon()  # only now: somebody there may be waiting to hear of this
 
 
-def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple[str, str]]:
+def _change(parts: Parts, new: Settings, step: Callable[[], None], is_other: bool) -> list[tuple[str, str]]:
     old, parts.settings = parts.settings, new
     _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings, step)
     _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices, step)
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
-    lines += _apply_metrics(parts, old, new)
+    lines += apply_metrics(parts, old, new)
     lines += _apply_api(parts, old, new)
     lines += parts.notify.apply(new.notify)
     lines += _apply_titles(old, new)
@@ -141,7 +150,7 @@ def _change(parts: Parts, new: Settings, step: Callable[[], None]) -> list[tuple
     summary = " ".join(f"{sign}{counts[sign]}" for sign in "+~-")
     if any(hub.unchecked for hub in parts.hubs.values()):
         parts.recheck()
-    text = f"done, services {summary}" if lines else "nothing is different"
+    text = f"done, services {summary}" if lines or is_other else "nothing is different"
     added, changed, removed = (counts[sign] for sign in "+~-")
     say(Entry.RELOAD_DONE, "reload: %s", text, added=added, changed=changed, removed=removed)
     return failed
@@ -318,7 +327,17 @@ def _apply_log(parts: Parts, old: Settings, new: Settings) -> list[str]:
     return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
 
 
-def _apply_metrics(parts: Parts, old: Settings, new: Settings) -> list[str]:
+class ServesMetrics(Protocol):
+    """What may serve metrics: the parts of a process, or the main process of workers."""
+
+    settings: Settings
+    metrics: MetricsServer | None
+
+    def make_metrics(self, settings: Settings) -> MetricsServer | None:
+        """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""
+
+
+def apply_metrics(parts: ServesMetrics, old: Settings, new: Settings) -> list[str]:
     """Apply the settings of metrics: another address, another path or login, or no metrics server at all."""
     had, wanted = old.metrics, new.metrics
     if had == wanted:

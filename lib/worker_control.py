@@ -1,8 +1,8 @@
 """The control socket of a process with workers: each request is put to the workers, their replies are merged.
 
 Knows: which requests go to all workers, to the one that has a host's session, or to any.
-Refuses to know: how replies become one (worker_replies), what a worker replies (ctl_handlers), how streams of
-records and lines become one (worker_capture).
+Refuses to know: how a worker is asked (worker_ask), how replies become one (worker_replies), what a worker
+replies (ctl_handlers), how streams of records and lines become one (worker_capture).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import gevent
-import gevent.socket
-
-from lib import __version__, ctl_order, log_setup, worker_capture, worker_channel, worker_replies
+from lib import __version__, ctl_order, ctl_tables, log_setup, worker_ask, worker_capture, worker_replies
 from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
+from lib.hub_tables import Tables
 from lib.worker_crew import Crew, Worker
 from lib.worker_front import Front
 
 Row = dict[str, Any]
-PIECE = 1 << 16
-MAX_LINE = 1 << 16
-"""Bytes of the line before a stream."""
-_NOBODY = "no worker is there at the moment: each is replaced within seconds; ask again"
 
 
 class Control:
     """The requests of the control socket."""
 
     def __init__(
-        self, crew: Crew, fronts: Mapping[str, Front], files: Callable[[], tuple[str, ...]], path: str
+        self,
+        crew: Crew,
+        fronts: Mapping[str, Front],
+        tables: Tables,
+        files: Callable[[], tuple[str, ...]],
+        path: str,
     ) -> None:
-        """`files` are the configuration files; `path` is that of the control socket."""
-        self._crew, self._fronts, self._files, self._path = crew, fronts, files, path
+        """`tables` are those of this process, `files` the configuration's; `path` is the control socket's."""
+        self._crew, self._fronts, self._tables = crew, fronts, tables
+        self._files, self._path = files, path
         self._started = time.monotonic()
 
     def handlers(self) -> Handlers:
@@ -58,56 +58,11 @@ class Control:
             "trace": lambda request: self._streamed(request, worker_capture.lines),
         }
 
-    # --- asking
-
-    def _workers(self) -> list[Worker]:
-        workers = sorted(self._crew.ready(), key=lambda worker: worker.number)
-        if not workers:
-            raise ValueError(_NOBODY)
-        return workers
-
     def _any(self) -> Worker:
-        return self._workers()[0]
-
-    def _connected(self, worker: Worker, request: Mapping[str, Any]) -> Any:
-        """A connection to a worker, with a request sent. Raises OSError."""
-        ours, theirs = worker_channel.stream_pair()
-        sock = gevent.socket.socket(fileno=ours)
-        try:
-            worker.channel.send({"do": "control"}, theirs)
-            sock.settimeout(SECONDS)
-            sock.sendall(json.dumps(request).encode() + b"\n")
-        except BaseException:
-            sock.close()
-            raise
-        finally:
-            worker_channel.shut(theirs)
-        return sock
-
-    def _ask(self, worker: Worker, request: Mapping[str, Any]) -> Row | None:
-        """The reply of one worker; None where it has none, as it has just died."""
-        try:
-            with self._connected(worker, request) as sock:
-                whole = bytearray()
-                while not whole.endswith(b"\n"):
-                    more = sock.recv(PIECE)
-                    if not more:
-                        return None
-                    whole += more
-        except OSError:
-            return None
-        reply: Row = json.loads(whole)
-        return reply
+        return worker_ask.workers(self._crew)[0]
 
     def _ask_all(self, request: Mapping[str, Any]) -> list[Row]:
-        """The replies of all workers, in their order. Raises ValueError where none is right."""
-        asked = [gevent.spawn(self._ask, worker, request) for worker in self._workers()]
-        gevent.joinall(asked)
-        replies = [one.value for one in asked if one.value is not None]
-        right = [reply for reply in replies if reply["ok"]]
-        if not right:
-            raise ValueError(replies[0]["error"] if replies else _NOBODY)
-        return right
+        return worker_ask.all_at_once(self._crew, request)
 
     # --- requests
 
@@ -126,8 +81,10 @@ class Control:
         now = time.monotonic()
         if "only" not in merged:
             for name, front in self._fronts.items():
-                mine = {why.value: count for why, count in front.refused.items()}
-                merged["refused"][name] = worker_replies.added(merged["refused"].get(name, {}), mine)
+                here = {why.value: count for why, count in front.refused.items()}
+                merged["refused"][name] = worker_replies.added(merged["refused"].get(name, {}), here)
+            mine = [*merged["tables"], *ctl_tables.rows(self._tables, now)]
+            merged["tables"] = worker_replies.tables(mine)
             merged["troubles"] += [one.row(now) for one in log_setup.troubles()]
         merged |= {
             "pid": os.getpid(),
@@ -154,7 +111,7 @@ class Control:
         try:
             replies = self._ask_all(request)
         except ValueError as error:
-            if str(error) != _NOBODY:
+            if str(error) != worker_ask.NOBODY:
                 raise
             replies = []
         return worker_replies.health(replies, more, os.getpid())
@@ -172,18 +129,18 @@ class Control:
     def _explain(self, request: Mapping[str, Any]) -> Relayed:
         """Asked where the sending host has its session: there its packets are decided on."""
         wanted = {"do": "status", "host": str(request["from"]), "ns": str(request.get("ns") or "")}
-        for worker in self._workers():
-            reply = self._ask(worker, wanted)
+        for worker in worker_ask.workers(self._crew):
+            reply = worker_ask.one(worker, wanted)
             if reply is not None and reply.get("sessions"):
                 return self._relayed(worker, request)
         return self._relayed(self._any(), request)
 
     def _relayed(self, worker: Worker, request: Mapping[str, Any]) -> Relayed:
         def run(sock: Any) -> None:
-            with self._connected(worker, request) as from_worker:
+            with worker_ask.connected(worker, request) as from_worker:
                 piece = b""
                 while not piece.endswith(b"\n"):
-                    piece = from_worker.recv(PIECE)
+                    piece = from_worker.recv(worker_ask.PIECE)
                     if not piece:
                         raise OSError(71, "the worker has ended")
                     sock.settimeout(SECONDS)
@@ -196,10 +153,10 @@ class Control:
         streams: list[Any] = []
         replies: list[Row] = []
         try:
-            for worker in self._workers():
-                sock = self._connected(worker, request)
+            for worker in worker_ask.workers(self._crew):
+                sock = worker_ask.connected(worker, request)
                 streams.append(sock)
-                reply = json.loads(_line(sock))
+                reply = json.loads(worker_ask.line(sock))
                 if not reply["ok"]:
                     raise ValueError(reply["error"])
                 replies.append(reply)
@@ -214,14 +171,3 @@ class Control:
         if "recorder" in first:
             first["recorder"] = sum(reply["recorder"] for reply in replies)
         return Streamed(first, lambda client: merge(client, streams))
-
-
-def _line(sock: Any) -> bytes:
-    """The line before a stream, and not a byte more. Raises OSError."""
-    line = b""
-    while not line.endswith(b"\n") and len(line) < MAX_LINE:
-        more = sock.recv(1)
-        if not more:
-            raise OSError(71, "a worker has ended; ask again")
-        line += more
-    return line

@@ -21,6 +21,7 @@ import pwd
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -155,7 +156,7 @@ def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | No
         service_preload.load(settings)
         if account is not None:
             service_preload.load_all()
-        tables, acceptors = Tables(settings), _acceptors(settings, {})
+        tables, acceptors = _tables(settings), _acceptors(settings, {})
         if account is not None:
             keep = {service_rights.NUMBERS[name] for name in settings_needs.kept(settings)}
             log_setup.pause()
@@ -169,8 +170,9 @@ def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | No
         message, descriptors = found
         if message["do"] == "settings":
             settings = worker_settings.unpack(worker_channel.read(descriptors[0]))
-            tables = Tables(settings)
+            tables = _tables(settings)
             try:
+                service_preload.load(settings)
                 acceptors = _acceptors(settings, acceptors)
             except HostError:
                 pass  # the hubs that run have refused it as well
@@ -202,6 +204,11 @@ def _become(run: Run, number: int, descriptor: int, *shared: Any) -> int:
 def _freeze() -> None:
     gc.collect()
     gc.freeze()
+
+
+def _tables(settings: Settings) -> Tables:
+    """The tables of hubs; those who read the metrics log in at the main process."""
+    return Tables(replace(settings, authers=()))
 
 
 def _acceptors(settings: Settings, before: Acceptors) -> Acceptors:

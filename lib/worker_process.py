@@ -6,7 +6,7 @@ how hubs work (hub).
 
     begin        the addresses of the services: hubs are made, tables are read -> "ready"
     connection   a client's, for a service -> "closed" at its end
-    control      somebody asks (ctl_server)
+    control      somebody asks (ctl_server), or the main process for its metrics and probes
     link         our end of a pair of sockets with another worker
     check, use   the settings of a reload: first all workers look at them, then all use them
     refresh      sources are read again
@@ -20,7 +20,7 @@ from __future__ import annotations
 import gc
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,15 +31,17 @@ from gevent.pool import Group
 from lib import (
     log_setup,
     service_notify,
+    service_preload,
     service_reload,
     service_supervisor,
     service_threads,
     worker_channel,
+    worker_figures,
     worker_settings,
 )
 from lib.capture_taps import Taps
 from lib.ctl_handlers import handlers
-from lib.ctl_server import Answers
+from lib.ctl_server import SECONDS, Answers, Handlers, Streamed
 from lib.errors import ConfigError, HostError
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
@@ -167,7 +169,8 @@ class Worker:
             parts.tapping.trace(settings.trace)
         files = lambda: parts.settings.files  # noqa: E731
         asked = handlers(parts.hubs, parts.clients, parts.tables, files, "")
-        self._answers = Answers({**asked, **parts.tapping.handlers()})
+        for_main: Handlers = {"metrics": self._metrics, "probe": self._probe}
+        self._answers = Answers({**asked, **parts.tapping.handlers(), **for_main})
         self._answers.task.start()
         self._watchdog = Watchdog(service_notify.Notifier(), parts.hubs, parts.clients)
         self._policy = PolicyWatch(lambda: parts.settings, parts.tables)
@@ -202,6 +205,25 @@ class Worker:
         assert self._answers is not None
         self._answers.serve(gevent.socket.socket(fileno=descriptor))
 
+    def _metrics(self, request: Mapping[str, Any]) -> Streamed:
+        """The text of the metrics in pieces, and the mark of its end; for as long as it is read."""
+        from lib import metrics  # 50 ms: only where somebody wants metrics, and then before the fork
+
+        assert self._parts is not None
+        seen = metrics.Seen(self._parts.hubs, self._parts.clients, self._parts.tables)
+
+        def run(sock: Any) -> None:
+            with gevent.Timeout(SECONDS):
+                for piece in metrics.exposition(seen):
+                    sock.sendall(piece)
+                sock.sendall(worker_figures.END)
+
+        return Streamed({}, run)
+
+    def _probe(self, request: Mapping[str, Any]) -> dict[str, object]:
+        assert self._parts is not None
+        return {"problems": self._parts.probes()[request["path"]]()}
+
     def _link(self, message: dict[str, Any], descriptor: int) -> None:
         assert self._links is not None
         self._links.add(message["name"], gevent.socket.socket(fileno=descriptor))
@@ -227,6 +249,7 @@ class Worker:
         problems: list[str] = []
         try:
             new = worker_settings.unpack(worker_channel.read(descriptor), step)
+            service_preload.load(new, step)  # the main process's metrics, which are made here, among them
             self._next = worker_settings.of_worker(new, int(message["workers"]))
             service_reload.checked(parts, lambda step: self._next or parts.settings, step)
         except ConfigError as error:
@@ -243,7 +266,7 @@ class Worker:
         if new is not None:
             self._next = None
             parts.tables.refresh()
-            failed = service_reload.use(parts, new, Breaths())
+            failed = service_reload.use(parts, new, Breaths(), bool(message["changed"]))
             assert self._links is not None
             self._links.follow()
             if self.number == FIRST and self._policy is not None:

@@ -29,7 +29,7 @@ def status(replies: Sequence[Row], order: Order | None = None) -> Row:
         merged["sessions"] = order.first(merged["sessions"], lambda row: row)
         merged["totals"] = ctl_order.summed(reply["totals"] for reply in replies)
     merged["refused"] = _refused(replies)
-    merged["tables"] = one_for_each(_rows(replies, "tables"), ("kind", "name"), _table)
+    merged["tables"] = tables(_rows(replies, "tables"))
     merged["tasks"] = one_for_each(_rows(replies, "tasks"), ("task",), _task)
     merged["troubles"] = one_for_each(_rows(replies, "troubles"), ("event", "text"), _trouble)
     merged["log"] = one_for_each(_rows(replies, "log"), ("output",), _output)
@@ -71,6 +71,11 @@ def one_for_each(rows: Iterable[Row], keys: Sequence[str], merge: Callable[[Row,
         key = tuple(str(row.get(name)) for name in keys)
         found[key] = merge(found[key], row) if key in found else row
     return list(found.values())
+
+
+def tables(rows: Iterable[Row]) -> list[Row]:
+    """Rows of tables, those of one table merged into one."""
+    return one_for_each(rows, ("kind", "name"), _table)
 
 
 def _rows(replies: Sequence[Row], name: str) -> Iterable[Row]:

@@ -13,7 +13,7 @@ import gc
 import os
 import signal
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -23,6 +23,7 @@ from lib import (
     log_setup,
     service_preload,
     service_privileges,
+    service_reload,
     service_rights,
     service_signals,
     service_threads,
@@ -34,6 +35,7 @@ from lib import (
 from lib.ctl_find import default_path
 from lib.ctl_server import ControlSocket
 from lib.errors import ConfigError, HostError
+from lib.hub_tables import Tables
 from lib.log_events import Entry
 from lib.log_setup import over, say
 from lib.service import SAME_SIGNAL
@@ -46,6 +48,10 @@ from lib.worker_control import Control
 from lib.worker_crew import Crew, Replies
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+
+if TYPE_CHECKING:
+    from lib.metrics_server import MetricsServer
+    from lib.worker_metrics import WorkerMetrics
 
 READY_SECONDS = 30.0
 STATUS_SECONDS = 10.0
@@ -63,20 +69,26 @@ class WorkerService:
 
         `count` is how many workers there are; the rest is as for Service.
         """
-        self._settings, self._count, self._reread, self._every = settings, count, reread, every
+        self.settings, self._count, self._reread, self._every = settings, count, reread, every
         self._notifier = notifier
         self._account = service_privileges.find(settings.user) if settings.user else None
         self._ended, self._reload_wanted = Event(), Event()
         self._told = ""
         self._control: ControlSocket | None = None
         self._fronts: dict[str, Front] = {}
+        self.metrics: MetricsServer | None = None
+        self._whole: WorkerMetrics | None = None
+        """The metrics of all workers, once somebody wants them."""
+        self._is_ending = False
         self._forker = Forker(settings, self._account, worker_process.run)
         self._crew = Crew(self._forker, count, self._begin)
+        self._tables = Tables(_of_main(settings))
         try:
             self._forker.wait_ready()
             service_preload.load(settings)
             for hub in settings.hubs:
                 self._fronts[hub.name] = Front(hub)
+            self.metrics = self.make_metrics(settings)
         except BaseException:
             self._close()
             raise
@@ -114,6 +126,9 @@ class WorkerService:
             return
         for front in self._fronts.values():
             front.start(self._crew)
+        self._tables.start()
+        if self.metrics is not None:
+            self.metrics.start()
         text = "%d workers, in processes %s"
         pids = ", ".join(str(one.pid) for one in self._crew.workers.values())
         say(Entry.WORKERS, text, self._count, pids, workers=self._count)
@@ -134,19 +149,21 @@ class WorkerService:
         """As Service, with the rights to listen anew. The workers have dropped theirs already."""
         if self._account is None:
             return
-        keep_ = {service_rights.NUMBERS[name] for name in settings_needs.kept(self._settings)}
+        keep_ = {service_rights.NUMBERS[name] for name in settings_needs.kept(self.settings)}
         service_preload.load_all()
         log_setup.pause()
         gevent.get_hub().threadpool.kill()
+        if self.metrics is not None:
+            self.metrics.give_to(self._account.pw_uid)
         service_privileges.drop(self._account, frozenset(keep_))
         name = self._account.pw_name
         say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
 
     def _open_control(self) -> None:
-        path = self._settings.control
+        path = self.settings.control
         if not path:
             return
-        control = Control(self._crew, self._fronts, lambda: self._settings.files, path)
+        control = Control(self._crew, self._fronts, self._tables, lambda: self.settings.files, path)
         try:
             ctl_server.sweep()
             self._control = ControlSocket(path, control.handlers())
@@ -158,6 +175,30 @@ class WorkerService:
             if path != default_path():
                 raise HostError(f"control socket {path}: {reason}") from None
             say(Entry.CONTROL_FAILED, "control socket %s: %s", path, reason, path=path, reason=reason)
+
+    # --- metrics
+
+    def make_metrics(self, settings: Settings) -> MetricsServer | None:
+        """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""
+        if settings.metrics is None:
+            return None
+        from lib.metrics_server import MetricsServer  # as in Parts: only for those who want metrics
+        from lib.worker_metrics import WorkerMetrics
+
+        if self._whole is None:
+            self._whole = WorkerMetrics(self._crew, self._fronts, self._tables, lambda: self._is_ending)
+        logins, probes = self._tables.logins, self._whole.probes()
+        return MetricsServer(settings.metrics, self._whole.exposition, logins, probes)
+
+    def _use_metrics(self, old: Settings, new: Settings) -> int:
+        """Change what this process does itself; returns how many things those are."""
+        self._tables.refresh()
+        lines = self._tables.apply(_of_main(new))
+        lines += service_reload.apply_metrics(self, old, new)
+        lines += self._tables.leave(_of_main(new))
+        for line in lines:
+            say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
+        return len(lines)
 
     # --- the service manager
 
@@ -214,12 +255,13 @@ class WorkerService:
         over(Entry.RELOAD_FAILED)
         try:
             new = self._reread(step)
-            if new is self._settings:
+            if new is self.settings:
                 if signalled:
+                    self._tables.refresh()
                     self._crew.tell_all({"do": "refresh"})
                 say(Entry.RELOAD_DONE, "reload: %s", "nothing is different", added=0, changed=0, removed=0)
                 return
-            settings_workers.refuse(self._settings, new)
+            settings_workers.refuse(self.settings, new)
             service_preload.load(new, step)
             packed = worker_settings.pack(new, step)
             asked = self._crew.ask_all({"do": "check", "workers": self._count}, "checked", packed)
@@ -231,8 +273,9 @@ class WorkerService:
             reason = "nothing was changed: the last good configuration stays in use"
             say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
             return
-        old, self._settings = self._settings, new
-        self._crew.ask_all({"do": "use"}, "used")
+        old, self.settings = self.settings, new
+        changed = self._use_metrics(old, new)
+        self._crew.ask_all({"do": "use", "changed": changed}, "used")
         for hub in new.hubs:
             self._fronts[hub.name].use(hub)
         self._use_log(old, new)
@@ -253,12 +296,13 @@ class WorkerService:
 
         Not where no worker can be made any more: the sooner all is started again, the less is lost.
         """
+        self._is_ending = True
         self._notifier.tell("STOPPING=1", "STATUS=ending")
         for front in self._fronts.values():
             front.close()
         if self._crew.failed:
             return
-        longest = max((hub.drain_timeout for hub in self._settings.hubs), default=0.0) + END_SECONDS
+        longest = max((hub.drain_timeout for hub in self.settings.hubs), default=0.0) + END_SECONDS
         draining, again = gevent.spawn(self._crew.drain, longest), gevent.spawn(self._wait_again)
         gevent.wait([draining, again], count=1)
         gevent.killall([draining, again])
@@ -274,10 +318,18 @@ class WorkerService:
         self._close()
 
     def _close(self) -> None:
+        if self.metrics is not None:
+            self.metrics.stop()
+        self._tables.stop()
         for front in self._fronts.values():
             front.close()
         self._forker.close()
         self._crew.stop(END_SECONDS)
+
+
+def _of_main(settings: Settings) -> Settings:
+    """What the main process does of the settings itself: it looks at the logins of those who read metrics."""
+    return Settings(authers=settings.authers)
 
 
 def refuse(asked: Replies) -> None:

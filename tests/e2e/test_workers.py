@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_metrics import get
 from tests.support import load
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import (
@@ -30,6 +31,7 @@ from tests.support.program import (
     start_hub,
     wait_for,
 )
+from tests.unit.test_metrics import of, samples
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
@@ -236,6 +238,81 @@ def test_a_worker_that_is_made_after_a_reload_has_the_new_settings(hub: Hub) -> 
     assert "192.168.123.2/31" in hub.ask("routes")
     hub.both()
     reach(topology.host_1, OVERLAY_2)
+
+
+def test_metrics_are_those_of_one_hub(hub: Hub) -> None:
+    """Sums in which nothing goes backwards, whatever becomes of a worker."""
+    topology = hub.topology
+    auth = "auth: {username: u, password: s3cret}"
+    hub.start("tcp", "", f"metrics: {{addr: '127.0.0.1:9100', {auth}}}\nuser: nobody\n")
+    hub.process.wait_line("metrics on 127.0.0.1:9100/metrics")
+    hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    topology.host_1.run("ping", "-c1", "-W1", "192.168.123.77", check=False)
+
+    def scrape() -> str:
+        status, text = get(topology.hub, login="u:s3cret")
+        assert status == 200
+        return text
+
+    def up(text: str) -> list[float]:
+        return [of(text, "tunrouter_worker_up", worker=worker) for worker in "12"]
+
+    assert [get(topology.hub, "/metrics", login)[0] for login in ("", "u:wrong")] == [401, 401]
+    assert [get(topology.hub, path) for path in ("/healthz", "/readyz")] == [(200, "ok\n")] * 2
+    first = scrape()
+    assert up(first) == [1, 1]
+    assert [of(first, "tunrouter_worker_connections", worker=worker) for worker in "12"] == [1, 1]
+    for host in ("host-1", "host-2"):
+        assert of(first, "tunrouter_sessions", host=host) == 1
+        assert of(first, "tunrouter_received_packets_total", host=host) >= 1
+    assert of(first, "tunrouter_dropped_packets_total", host="host-1", reason="no-route") >= 1
+    assert (of(first, "gost_services"), of(first, "tunrouter_build_info")) == (1, 1)
+    processes = [dict(labels) for name, labels in samples(first) if name == "process_open_fds"]
+    assert processes == [{}, {"worker": "1"}, {"worker": "2"}]
+    pid = hub.worker(2)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    stopped = scrape()
+    assert up(stopped) == [1, 0], "the scrape comes all the same"
+    os.kill(pid, signal.SIGCONT)
+    hub.kill(2)
+    wait_for(lambda: len(hub.status()["sessions"]) == 2)
+    last = scrape()
+    assert (up(last), of(last, "tunrouter_worker_deaths_total")) == ([1, 1], 1)
+    for name in (
+        "tunrouter_received_bytes_total",
+        "tunrouter_sessions_opened_total",
+        "gost_service_requests_total",
+    ):
+        assert 0 < of(first, name) <= of(stopped, name) <= of(last, name), name
+    assert of(last, "tunrouter_sessions_opened_total", host="host-2") in (2, 3), (
+        "before its worker died, and after"
+    )
+
+
+def test_a_reload_moves_metrics_of_workers(hub: Hub) -> None:
+    space = hub.topology.hub
+    hub.start()
+    text = Path(hub.file).read_text()
+    for rest, line in (
+        (
+            "metrics: {addr: '127.0.0.1:9100', auth: {username: u, password: p}}\n",
+            "metrics: off -> 127.0.0.1:9100",
+        ),
+        ("metrics: {addr: '127.0.0.1:9100', path: /m}\n", "metrics: another path"),
+        ("metrics: {addr: '127.0.0.1:9101', path: /m}\n", "metrics: 127.0.0.1:9100 -> 127.0.0.1:9101"),
+        ("metrics: {addr: '127.0.0.1:8443'}\n", "reload: metrics: cannot listen on 127.0.0.1:8443"),
+    ):
+        Path(hub.file).write_text(text + rest)
+        before = hub.process.line_count()
+        hub.process.send(signal.SIGHUP)
+        hub.process.wait_line(line, after=before)
+        done = "nothing is different" if "8443" in rest else "done"
+        hub.process.wait_line(f"reload: {done}", after=before)
+        if "auth" in rest:
+            assert [get(space, "/metrics", login)[0] for login in ("", "u:p")] == [401, 200]
+    status, found = get(space, "/m", port=9101)
+    assert (status, of(found, "tunrouter_worker_up")) == (200, 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

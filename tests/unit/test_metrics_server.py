@@ -17,7 +17,6 @@ from gevent.server import StreamServer
 
 from lib import metrics_server, service_supervisor
 from lib.hub_tables import Tables
-from lib.metrics import Seen
 from lib.metrics_server import MetricsServer
 from lib.settings import AutherSettings, BindingSettings, LoginRow, Settings
 from lib.settings_sources import FileSource, SourceSettings
@@ -31,14 +30,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[tuple[Met
     """A server that has not collected its values yet; the event says that it has begun to."""
     begun = Event()
 
-    def collect(seen: object) -> Iterator[bytes]:
+    def collect() -> Iterator[bytes]:
         begun.set()
         Event().wait()
         yield b""
 
-    monkeypatch.setattr(metrics_server, "exposition", collect)
     path = str(tmp_path / "metrics")
-    made = MetricsServer(MetricsSettings(socket=path), Seen({}, {}, None), lambda name: None)  # type: ignore[arg-type, return-value]
+    made = MetricsServer(MetricsSettings(socket=path), collect, lambda name: None)  # type: ignore[arg-type, return-value]
     made.start()
     yield made, path, begun
     made.stop()
@@ -86,7 +84,7 @@ def test_no_name_is_looked_up_for_a_server(monkeypatch: pytest.MonkeyPatch) -> N
         raise AssertionError(f"{name} is looked up")
 
     monkeypatch.setattr("gevent.pywsgi.socket.getfqdn", look_up)
-    made = MetricsServer(MetricsSettings(host="127.0.0.1", port=0), Seen({}, {}, None), lambda name: None)  # type: ignore[arg-type, return-value]
+    made = MetricsServer(MetricsSettings(host="127.0.0.1", port=0), list, lambda name: None)  # type: ignore[arg-type, return-value]
     made.start()
     made.stop()
 
@@ -132,16 +130,16 @@ def test_a_mistake_of_ours_is_a_failed_scrape_and_counted(
 ) -> None:
     made, path, _ = server
 
-    def fails(seen: object) -> Iterator[bytes]:
+    def fails() -> Iterator[bytes]:
         yield b"half\n"
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr(metrics_server, "exposition", fails)
+    made._exposition = fails
     assert asked(path).recv(1000).startswith(b"HTTP/1.1 500 ")
     assert made._task in service_supervisor.tasks()
     assert (made._task.failures, made._task.error[:8]) == (1, "KeyError")
     assert made._task.fault(time.monotonic() + 1e6) == "", "packets go on"
-    monkeypatch.setattr(metrics_server, "exposition", lambda seen: iter([b"whole\n"]))
+    made._exposition = lambda: [b"whole\n"]
     assert asked(path).recv(1000).startswith(b"HTTP/1.1 200 ")
     assert "Traceback" not in capfd.readouterr().err
 
@@ -155,7 +153,7 @@ def test_probes_need_no_login_and_tell_strangers_nothing(
     problems = ["host \x1b[31m is away", *(f"problem {number}" for number in range(20))]
     probes = {"/readyz": lambda: problems, "/healthz": list, "/m": lambda: ["not this"]}
     settings = MetricsSettings(socket=path, auther="a", path="/m")
-    made = MetricsServer(settings, Seen({}, {}, tables), tables.logins, probes)
+    made = MetricsServer(settings, list, tables.logins, probes)
     made.start()
 
     def ask(line: str, login: str = "") -> tuple[int, list[str]]:
@@ -190,12 +188,11 @@ def test_a_right_login_without_a_binding_reads_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """And where the bindings cannot be read at all, nobody knows: come again."""
-    monkeypatch.setattr(metrics_server, "exposition", lambda seen: iter([b"values\n"]))
     rows, path = tmp_path / "bindings", str(tmp_path / "metrics")
     bindings = BindingSettings("a", SourceSettings((FileSource(str(rows)),)))
     logins = LoginRow("bound", "p"), LoginRow("free", "p"), LoginRow("own", "p", ("host-2",))
     tables = Tables(Settings(authers=(AutherSettings("a", logins, bindings=bindings),)))
-    made = MetricsServer(MetricsSettings(socket=path, auther="a"), Seen({}, {}, tables), tables.logins)
+    made = MetricsServer(MetricsSettings(socket=path, auther="a"), lambda: [b"values\n"], tables.logins)
 
     def status(login: str) -> int:
         sock = gsocket.socket(socket.AF_UNIX)

@@ -89,11 +89,11 @@ def test_a_reload_without_it_changes_nothing(forker: Forker, monkeypatch: pytest
     monkeypatch.setattr(service_preload, "load", lambda *_: None)
     monkeypatch.setattr(worker_settings, "pack", lambda *_: b"new")
     service: Any = WorkerService.__new__(WorkerService)
-    service._settings, service._count, service._forker = SETTINGS, 1, forker
+    service.settings, service._count, service._forker = SETTINGS, 1, forker
     service._crew = SimpleNamespace(ask_all=ask_all)
     service._reread = lambda _: SimpleNamespace(hubs=())
     service._reload(True)
-    assert (asked, service._settings) == (["check"], SETTINGS)
+    assert (asked, service.settings) == (["check"], SETTINGS)
     assert said == [
         f"reload: {ENDED}",
         "reload: nothing was changed: the last good configuration stays in use",
