@@ -122,7 +122,8 @@ def test_what_user_leaves(player: Player) -> None:
     assert wait_for(player, "/var/lib/tunrouter/begun") == "65534\n", "and all others are the user's"
 
     line = invitation(player.run("hub", f"tunrouter invite host-7 --address {HUB}:443"))
-    before = player.run("host-7", LEFT)
+    up = "until ip -br link show uplink | grep -q ' UP '; do sleep 0.05; done"
+    before = player.run("host-7", f"{up}; {LEFT}")  # the kernel says that a new link is up a second late
     own = "/var/lib/tunrouter"  # the user can read it, whoever runs tests beside this one
     player.run("host-7", f"tunrouter join --into {own} {line} && chown -R nobody {own}")
     text = player.run("host-7", f"cat {own}/host-7.yaml")
