@@ -37,6 +37,9 @@ MERGED = 2048
 
 _UNUSUAL = 0xFF
 _ENVELOPE = bytes([cluster_frames.MARK])
+_IPV4 = 0x45
+_FLOWS = BUCKETS << 32
+"""Below it are flows by the whole of their hash, from it on openings likewise: in chunks() alone."""
 _TCP = 6
 _PORTED = (_TCP, 17)
 _SYN, _FLAGS = 0x02, 13
@@ -83,7 +86,7 @@ def chunks(run: Run, most: int = MAX_CHUNK) -> list[tuple[int, Run, int]]:
                 first, stands_for = _UNUSUAL, packet_offload.count_packets(run[at:after])
         if first == 0x45 and protocol in _PORTED and size >= 24:
             if flow != same or protocol != protocol_before:
-                key = (hash(flow) + protocol) % BUCKETS
+                key = (hash(flow) + protocol) % _FLOWS
                 same, protocol_before = flow, protocol
             # A shorter packet has other bytes there; _opens looks at all of it.
             if flags & _SYN and protocol == _TCP and _opens(run, _packet(run, at), after):
@@ -93,13 +96,21 @@ def chunks(run: Run, most: int = MAX_CHUNK) -> list[tuple[int, Run, int]]:
             stands_for = _inside(run, at, after) or stands_for
         if key != last or after - begin > most:
             if at > begin:
-                found.append((last, run[begin:at], packets))
+                bucket = last % BUCKETS if 0 <= last < _FLOWS else _narrow(last)
+                found.append((bucket, run[begin:at], packets))
             begin, last, packets = at, key, 0
         packets += stands_for
         at = after
     if at > begin:
-        found.append((last, run[begin:at], packets))
+        found.append((_narrow(last), run[begin:at], packets))
     return found
+
+
+def _narrow(key: int) -> int:
+    """The bucket of a flow. Two flows of one bucket that follow each other in a run are two chunks."""
+    if 0 <= key < _FLOWS:
+        return key % BUCKETS
+    return OPENINGS + key % HOSTS if key >= 0 else CONTROL
 
 
 def _inside(run: Buffer, at: int, end: int) -> int:
@@ -109,15 +120,16 @@ def _inside(run: Buffer, at: int, end: int) -> int:
 
 
 def _bucket(run: Buffer, start: int, end: int) -> int:
-    """The bucket of the frame whose content is run[start:end]: a hash of addresses, protocol and ports.
+    """The flow of the frame whose content is run[start:end]: a hash of addresses, protocol and ports.
 
-    A content that is too short for a packet has a bucket by its bytes.
+    A content that is too short for a packet is of a flow by its bytes.
     """
     first = run[start] if start < end else 0
     if first == wire_control.MARK:
         return CONTROL
-    if first == cluster_frames.MARK:  # between hubs: its label and namespace stand for its flow
-        return hash(bytes(run[start + 2 : start + cluster_frames.HEADER])) % BUCKETS
+    if first == cluster_frames.MARK:  # between hubs: its label, namespace and source stand for its flow
+        label = bytes(run[start + 2 : start + cluster_frames.HEADER])
+        return hash(label + _source(run, start + cluster_frames.BEGIN)) % _FLOWS
     if first <= 2:
         start += packet_offload.HEADER_SIZE
         first = run[start] if start < end else 0
@@ -127,15 +139,15 @@ def _bucket(run: Buffer, start: int, end: int) -> int:
         ports = first == 0x45 and run[start + 9] in _PORTED
         return (
             hash(bytes(run[start + 12 : min(end, start + (24 if ports else 20))])) + run[start + 9]
-        ) % BUCKETS
+        ) % _FLOWS
     if first >> 4 == 6 and end - start >= _IPV6_HEADER:
         if _opens(run, start, end):
             return _openings(run[start + 8 : start + 24])
         ports = run[start + 6] in _PORTED
         return (
             hash(bytes(run[start + 8 : min(end, start + (44 if ports else 40))])) + run[start + 6]
-        ) % BUCKETS
-    return hash(bytes(run[start:end])) % BUCKETS
+        ) % _FLOWS
+    return hash(bytes(run[start:end])) % _FLOWS
 
 
 def _packet(run: Buffer, at: int) -> int:
@@ -159,8 +171,8 @@ def _opens(run: Buffer, start: int, end: int) -> bool:
 
 
 def _openings(source: Buffer) -> int:
-    """The bucket of a host's openings."""
-    return OPENINGS + hash(bytes(source)) % HOSTS
+    """The flow that a host's openings are together."""
+    return _FLOWS + hash(bytes(source)) % _FLOWS
 
 
 def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, soon: float) -> bool:
@@ -173,17 +185,33 @@ def merge(waiting: deque[tuple[float, bytes, int]], chunk: bytes, packets: int, 
 
 
 def source_of(chunk: bytes) -> bytes:
-    """The source address of the first frame in a chunk, packed; b"" where it holds no IP packet.
+    """The source address of the first packet in a chunk, packed; b"" where it holds no IP packet.
 
-    Between two hubs it is the namespace: there tenants take turns.
+    Between two hubs its namespace stands before it: each has addresses of its own.
     """
-    if chunk[2] == cluster_frames.MARK:
-        return chunk[6 : 2 + cluster_frames.HEADER]
-    start = 2 + packet_offload.HEADER_SIZE if chunk[2] <= 2 else 2
-    version = chunk[start] >> 4 if start < len(chunk) else 0
+    first = chunk[2]
+    if first == _IPV4 and len(chunk) >= 2 + _IPV4_HEADER:
+        return chunk[14:18]
+    if first <= 2 and len(chunk) >= 2 + packet_offload.HEADER_SIZE + _IPV4_HEADER and chunk[12] == _IPV4:
+        return chunk[24:28]
+    if first == cluster_frames.MARK:
+        return tenant_of(chunk) + _source(chunk, 2 + cluster_frames.BEGIN)
+    return _source(chunk, 2)
+
+
+def _source(run: Buffer, start: int) -> bytes:
+    """The source address of the packet in a content that begins at `start`; b"" where there is none."""
+    if start < len(run) and run[start] <= 2:
+        start += packet_offload.HEADER_SIZE
+    version = run[start] >> 4 if start < len(run) else 0
     if version == 4:
-        return chunk[start + 12 : start + 16]
-    return chunk[start + 8 : start + 24] if version == 6 else b""
+        return bytes(run[start + 12 : start + 16])
+    return bytes(run[start + 8 : start + 24]) if version == 6 else b""
+
+
+def tenant_of(chunk: bytes) -> bytes:
+    """The namespace of a chunk between two hubs, where tenants take turns; b"" elsewhere."""
+    return chunk[6 : 2 + cluster_frames.HEADER] if chunk[2] == cluster_frames.MARK else b""
 
 
 def count_packets(chunk: bytes) -> int:

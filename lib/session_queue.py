@@ -3,21 +3,22 @@
 Knows: which frames may wait, which flow's turn it is, which frames are dropped, what they cost in memory.
 Refuses to know: sockets and clocks (session_sender), what is in the frames beyond the flow they belong to.
 
-Hosts are served in turn, and so are the flows of each (session_turns). A flow that had nothing waiting goes
-before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a download. Control frames go
-before everything. Packets that open a connection go behind all new flows, those of one host as one flow,
-and where they are more than the peer takes, they do not wait for long: it is for connections that there are.
-Frames that were popped are not in the queue any more, so they cannot be dropped:
+Tenants are served in turn, the hosts of each, and the flows of each of those (session_turns). A flow that had
+nothing waiting goes before those that had (as in fq_codel, RFC 8290), so a ping does not wait behind a
+download. Control frames go before everything. Packets that open a connection go behind all new flows, those
+of one host as one flow, and where they are more than the peer takes, they do not wait for long: it is for
+connections that there are. Frames that were popped are not in the queue any more, so they cannot be dropped:
 a part of them may have been sent, and the peer would lose its place in the stream.
 
     push    a run of frames -> chunks, each of one flow -> the flow's own queue; small ones become one chunk
     pop     flows new to the queue, then the others, QUANTUM bytes a turn; less at a slow rate, where a long
             superpacket is cut as well
 
-When there is no room, the oldest frames of one of the flows with most bytes are dropped. Then the sender that
-fills the queue loses, and learns it early. Frames that have waited too long are dropped at a push, at a pop,
-and when the hub looks after the queue. Long before that, a flow that keeps a queue is told to slow down: by
-CoDel (session_codel) single packets of it are dropped, or marked where its sender understands that.
+When there is no room, the oldest frames of one of the flows with most bytes are dropped, of one of the hosts
+with most. Then the sender that fills the queue loses, and learns it early. Frames that have waited too long
+are dropped at a push, at a pop, and when the hub looks after the queue. Long before that, a flow that keeps a
+queue is told to slow down: by CoDel (session_codel) single packets of it are dropped, or marked where its
+sender understands that.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from lib.forward_drop_reasons import Reason
 from lib.session_budget import Budget
 from lib.session_chunks import (
     CONTROL,
+    HOSTS,
     MAX_CHUNK,
     MERGED,
     OPENINGS,
@@ -42,9 +44,10 @@ from lib.session_chunks import (
     head_of,
     merge,
     source_of,
+    tenant_of,
 )
 from lib.session_codel import Codel, Pace
-from lib.session_turns import QUANTUM, Flow, Turns
+from lib.session_turns import QUANTUM, Flow, Key, Turns
 
 SLICE_SECONDS = 0.003
 """No turn is longer than this at the peer's rate, nor is what is sent as one: all others wait for as long."""
@@ -52,11 +55,14 @@ MERGE_SECONDS = 0.01
 """Seconds after its first frame in which others may join a chunk; all count as having come with the first."""
 CHUNK_BYTES = 152
 FLOW_BYTES = 1440
-HOST_BYTES = 1200
+HOST_BYTES = 1740
 """Memory of a chunk beside its bytes (bytes object, tuple, time, slot of a deque, rounding), of a flow with
-any and a CoDel, and of a host with a flow: CPython 3.11 and glibc, as tests/bench/held.py measures them."""
+any and a CoDel, and of a host or a tenant that has one: CPython 3.11 and glibc, as tests/bench/held.py
+measures them."""
 MAX_TAKEN = 256
 """Chunks that one call looks at, at most: some tenths of a millisecond."""
+MAX_FLOWS, MAX_HOSTS, FEW_FLOWS = 8192, 256, 16
+"""Flows of a queue, and hosts of one tenant, beyond which others share; and flows of a host that do not."""
 MAX_RESTS = 512
 """Flows without chunks that one call looks at, at most."""
 LEAST_FRAME = 64
@@ -64,7 +70,9 @@ LEAST_FRAME = 64
 MAX_CONTROL = (1 << 16) + 4096
 """Bytes of control frames that may wait: the settings of a host, and a few of each other kind."""
 _LOOKS = 16
-_NOBODY = b"control"  # the host of control frames: no address
+_NOBODY, _ANYBODY = b"control", b"others"
+"""Hosts of control frames, and of sources beyond MAX_HOSTS: no addresses."""
+_CONTROL = _NOBODY, CONTROL
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +116,7 @@ class SendQueue:
     @property
     def control_waits(self) -> bool:
         """Whether a control frame has not gone out yet."""
-        flow = self._turns.flows.get(CONTROL)
+        flow = self._turns.flows.get(_CONTROL)
         return flow is not None and bool(flow.chunks)
 
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
@@ -117,9 +125,10 @@ class SendQueue:
         if (self.rate, self.repair) != self._for:
             self._adapt()
         late, soon = now - self.max_seconds, now - self._merge_seconds
-        flows, added, pieces, key = self._turns.flows, 0, 0, 0
-        for key, chunk, packets in chunks(run, self._gathered):
-            flow = flows.get(key) or self._begin(key, chunk)
+        flows, added, pieces, bucket = self._turns.flows, 0, 0, 0
+        for bucket, chunk, packets in chunks(run, self._gathered):
+            source = source_of(chunk) if bucket >= 0 else _NOBODY
+            flow = flows.get((source, bucket)) or self._begin(source, bucket, chunk)
             size, waiting = len(chunk), flow.chunks
             # A flow that gets new frames drops two that are too old first. So a flow that is never served, as
             # its peer does not read, stays short without anybody looking at all flows.
@@ -130,10 +139,14 @@ class SendQueue:
             if not waiting or size >= MERGED or not merge(waiting, chunk, packets, soon):
                 waiting.append((now, chunk, packets))
                 pieces += 1
+            host = flow.host  # Turns.hold, without the call
+            tenant = host.tenant
             flow.held += size
+            host.held += size
+            tenant.held += size
+            if flow.held >= flow.high or host.held >= host.high or tenant.held >= tenant.high:
+                self._turns.hold(flow, 0)
             added += size
-            if flow.held >= flow.high:
-                self._turns.by_size.grown(flow)
         self.size += added
         added += pieces * CHUNK_BYTES
         budget = self.budget
@@ -141,7 +154,7 @@ class SendQueue:
         self.held += added
         if self.held >= self.high:
             budget.hold(self, 0)
-        if key == CONTROL and flow.held > MAX_CONTROL:
+        if bucket == CONTROL and flow.held > MAX_CONTROL:
             self._drop(flow, Reason.QUEUE_FULL, now)
         # Flows that get nothing more must not keep old frames either: now and then a few are looked at.
         if now >= self._look_at:
@@ -182,14 +195,17 @@ class SendQueue:
             left -= 1
             since, chunk, packets = waiting.popleft()
             got = len(chunk)
-            flow.held -= got
+            flow.held -= got  # Turns.hold, without the call
+            host = flow.host
+            host.held -= got
+            host.tenant.held -= got
             if since < late:
                 # Too old to be of use. It costs the flow no credit: credit is for what is sent.
                 gone += got
                 self._lose(Reason.QUEUE_TIME, chunk, packets, now)
                 continue
             waited = now - since
-            if waited >= target and flow.key != CONTROL:
+            if waited >= target and flow.key != _CONTROL:
                 kept, packets = self._slow_down(
                     flow, chunk, packets, waited, self.size - size - gone - got, now
                 )
@@ -205,7 +221,7 @@ class SendQueue:
             traffic.queued += 1
             traffic.waited += waited
             self.budget.waits.observe(waited)
-            if flow.key != CONTROL:  # control frames are few and small, and must not wait for a turn
+            if flow.key != _CONTROL:  # control frames are few and small, and must not wait for a turn
                 turns.spend(flow, got)
             size += got
             room -= max(got, packets * LEAST_FRAME)
@@ -234,8 +250,8 @@ class SendQueue:
         return bool(self._looks)
 
     def drop_one(self, reason: Reason, now: float) -> None:
-        """Drop the oldest chunk of one of the flows that hold most."""
-        flow = self._turns.by_size.largest()
+        """Drop the oldest chunk of one of the flows that hold most, of one of the hosts that do."""
+        flow = self._turns.largest()
         if flow is not None:
             self._drop(flow, reason, now)
 
@@ -267,29 +283,49 @@ class SendQueue:
 
     # --- flows ---------------------------------------------------------------------------------------
 
-    def _begin(self, key: int, chunk: bytes) -> Flow:
+    def _begin(self, source: bytes, bucket: int, chunk: bytes) -> Flow:
         """Make a flow that had nothing waiting; control frames are one that goes before all.
 
         Openings (session_chunks) are one that goes after all new ones.
         """
-        turns, hosts = self._turns, len(self._turns.hosts)
-        source = _NOBODY if key == CONTROL else source_of(chunk)
-        flow = turns.begin(key, source, key == CONTROL, key >= OPENINGS)
-        self.budget.hold(self, FLOW_BYTES + HOST_BYTES * (len(turns.hosts) - hosts))
+        turns, tenant = self._turns, tenant_of(chunk)
+        key = source, bucket
+        if len(turns.flows) >= MAX_FLOWS and bucket != CONTROL:
+            key = self._shared(tenant, source, bucket)
+            if (known := turns.flows.get(key)) is not None:
+                return known
+        before = len(turns.hosts) + len(turns.tenants)
+        flow = turns.begin(key, tenant, bucket == CONTROL, bucket >= OPENINGS)
+        self.budget.hold(self, FLOW_BYTES + HOST_BYTES * (len(turns.hosts) + len(turns.tenants) - before))
         return flow
+
+    def _shared(self, tenant: bytes, source: bytes, bucket: int) -> Key:
+        """What a flow is known by where there are very many already.
+
+        Whose host has many shares some with others of that host. Where a tenant has very many hosts, as where
+        somebody makes up sources, more of them are as one host.
+        """
+        host, whole = self._turns.hosts.get(source), self._turns.tenants.get(tenant)
+        if host is None and whole is not None and whole.count >= MAX_HOSTS:
+            return tenant + _ANYBODY, bucket
+        if host is not None and host.count >= FEW_FLOWS and bucket < OPENINGS:
+            return source, OPENINGS + HOSTS + bucket % FEW_FLOWS
+        return source, bucket
 
     def _end(self, flow: Flow) -> None:
         """Forget an empty flow."""
-        turns, hosts = self._turns, len(self._turns.hosts)
+        turns = self._turns
+        before = len(turns.hosts) + len(turns.tenants)
         turns.end(flow)
-        self.budget.hold(self, -FLOW_BYTES - HOST_BYTES * (hosts - len(turns.hosts)))
+        gone = before - len(turns.hosts) - len(turns.tenants)
+        self.budget.hold(self, -FLOW_BYTES - HOST_BYTES * gone)
 
     def _shorten(self, flow: Flow, since: float, chunk: bytes, longest: int) -> tuple[bytes, int]:
         """Put all but the beginning of a chunk back; returns that, and how many packets it stands for."""
         first, other = first_bytes(chunk, longest)
         if other:
             flow.chunks.appendleft((since, other, count_packets(other)))
-            flow.held += len(other)
+            self._turns.hold(flow, len(other))
             # pop() counts one chunk less for the one that it took, and the bytes that it sends.
             self.budget.hold(self, CHUNK_BYTES + len(first) + len(other) - len(chunk))
             self.size += len(first) + len(other) - len(chunk)
@@ -308,7 +344,7 @@ class SendQueue:
     def _drop(self, flow: Flow, reason: Reason, now: float, ends: bool = True) -> None:
         """Drop the first chunk of a flow. With `ends`, a flow that is empty then is forgotten."""
         _, chunk, packets = flow.chunks.popleft()
-        flow.held -= len(chunk)
+        self._turns.hold(flow, -len(chunk))
         self.size -= len(chunk)
         self.budget.hold(self, -len(chunk) - CHUNK_BYTES)
         if ends and not flow.chunks:

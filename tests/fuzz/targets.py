@@ -90,8 +90,7 @@ from lib.route_loader import RouteLoader
 from lib.route_table import RouteTable, hub_addresses
 from lib.service_scheduling import Pauses
 from lib.session_budget import Budget
-from lib.session_chunks import BUCKETS
-from lib.session_queue import FLOW_BYTES, HOST_BYTES, SendQueue
+from lib.session_queue import FLOW_BYTES, HOST_BYTES, MAX_FLOWS, SendQueue
 from lib.settings_acl import AclRule
 from lib.settings_names import NamesSettings
 from lib.settings_push import AcceptSettings
@@ -111,7 +110,7 @@ CORPUS = HERE / "corpus"
 CRASHERS = HERE / "crashers"
 
 _KEY = bytes(16)
-MAX_EMPTY = BUCKETS + 1
+MAX_EMPTY = 2 * MAX_FLOWS
 """Flows that a queue may have, at most: the empty ones cannot be dropped."""
 BASE_SECONDS, BYTE_SECONDS = 0.1, 8e-6
 """CPU time that a target may take, whatever it is given, and for each byte: who is quadratic needs more."""
@@ -621,7 +620,7 @@ def queued_frames(data: bytes) -> None:
             queue.pop(now, traffic, when & 0x70)
         assert 0 <= queue.size <= queue.max_bytes
         assert queue.size <= queue.held == budget.used
-        assert budget.used <= budget.limit + (FLOW_BYTES + HOST_BYTES) * MAX_EMPTY
+        assert budget.used <= budget.limit + (FLOW_BYTES + 2 * HOST_BYTES) * MAX_EMPTY
     while queue.pop(now, traffic) or queue.size:
         pass
     queue.clear()

@@ -110,7 +110,35 @@ def test_chunks_of_envelopes_are_by_flow() -> None:
     run = envelope(NAMESPACE, 1, 1) + envelope(NAMESPACE, 1, 2) + envelope(NAMESPACE, 2, 3)
     found = session_chunks.chunks(run)
     assert [len(framing.split(frames)) for _, frames, _ in found] == [2, 1]
-    assert session_chunks.source_of(run) == NAMESPACE
+    assert session_chunks.tenant_of(run) == NAMESPACE
+
+
+def test_the_source_of_an_envelope_is_that_of_its_packet_in_its_namespace() -> None:
+    for content, source in (
+        (p.udp("10.0.0.1", "10.0.0.2"), p.packed("10.0.0.1")),
+        (p.headed(p.udp("10.0.0.1", "10.0.0.2")), p.packed("10.0.0.1")),
+        (p.icmp("fd00::1", "fd00::2"), p.packed("fd00::1")),
+        (b"\xee", b""),
+    ):
+        for namespace in (NAMESPACE, OTHER):
+            one = enclosed(namespace, 1, framing.encode(content))
+            assert session_chunks.source_of(one) == namespace + source
+            assert session_chunks.tenant_of(one) == namespace
+
+
+def test_tenants_get_as_much_however_many_hosts_they_have() -> None:
+    queue, traffic, sent = SendQueue(1 << 30, 9.0), Traffic(), {NAMESPACE: 0, OTHER: 0}
+
+    def of(namespace: bytes, host: int, number: int) -> bytes:
+        packet = p.udp(f"10.0.{host}.1", "10.9.0.1", bytes(1000), ports=(1 + number, 9))
+        return b"".join(map(bytes, enclose(namespace, [framing.encode(packet)])[0]))
+
+    for number in range(3000):
+        queue.push(of(NAMESPACE, number % 50, number), 0.0, traffic)
+        queue.push(of(OTHER, 1, number), 0.0, traffic)
+        for begin, end in spans(taken := queue.pop(0.0, traffic, 1000)):
+            sent[opened(taken[begin + 2 : end])[0]] += end - begin
+    assert 0.9 < sent[NAMESPACE] / sent[OTHER] < 1.1
 
 
 def test_a_run_in_a_receive_buffer_is_enclosed_as_it_lies() -> None:

@@ -209,9 +209,8 @@ def test_each_is_sent_or_counted(
             now += move
         turns = queue._turns
         assert queue.size == sum(len(chunk) for one in turns.flows.values() for _, chunk, _ in one.chunks)
-        assert Counter([*turns.new, *turns.openings, *(one for host in turns.old for one in host.flows)]) == (
-            Counter(turns.flows.values())
-        )
+        olds = [one for tenant in turns.old for host in tenant.hosts for one in host.flows]
+        assert Counter([*turns.new, *turns.openings, *olds]) == Counter(turns.flows.values())
     assert pushed == popped + sum(traffic.drops.values()) + queue.clear()
     assert (queue.held, queue.budget.used, list(queue._turns.openings)) == (0, 0, [])
 
@@ -337,6 +336,7 @@ def test_a_ping_of_the_same_host_does_not_wait_for_them() -> None:
     users = overloaded(others=ping)
     left = {content: now for now, run in users.carried for content in p.contents(run) if content in came}
     waits = sorted(left[content] - came[content] for content in left if came[content] > 1.0)
-    assert len(left) >= len(came) - 3
+    # Its flow may be in the same bucket as some of their connections, by chance (PYTHONHASHSEED).
+    assert len(left) >= 0.95 * len(came)
     half = waits[len(waits) // 2]
     assert half < 0.05

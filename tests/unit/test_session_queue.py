@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import packet_offload, session_chunks, session_queue, wire_control
+from lib import cluster_envelopes, framing, packet_offload, session_chunks, session_queue, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet_text import summary
 from lib.session_budget import PARKED_BYTES, Budget
 from lib.session_chunks import MERGED, chunks, first_packets, source_of
 from lib.session_queue import CHUNK_BYTES, FLOW_BYTES, HOST_BYTES, SendQueue
-from lib.session_turns import QUANTUM
+from lib.session_turns import QUANTUM, SPARSE_HOSTS, SPARSE_TURNS
 from tests.support import packets as p
 
+MANY = 16
 A, B = "10.0.0.1", "10.0.0.2"
 ONE = p.frame(p.udp(A, B))
 SUPER = p.frame(p.superpacket(p.tcp(A, B, bytes(3000), partial=True), 1000))
@@ -138,7 +140,7 @@ def test_a_superpacket_that_has_no_room_is_counted_as_its_segments() -> None:
     queue, traffic = SendQueue(len(ONE), 1.0), Traffic()
     queue.push(SUPER + ONE, 0, traffic)
     assert traffic.drops == {Reason.QUEUE_FULL: 3}
-    assert queue.held == len(ONE) + CHUNK_BYTES + FLOW_BYTES + HOST_BYTES
+    assert queue.held == len(ONE) + CHUNK_BYTES + FLOW_BYTES + 2 * HOST_BYTES  # a host, and a tenant
     assert drain(queue, 0) == [ONE]
 
 
@@ -173,8 +175,12 @@ def held(queue: SendQueue) -> int:
     assert queue.size == sum(map(len, waiting))
     kept = Counter(one.host.key for one in turns.flows.values())
     assert kept == {key: host.count for key, host in turns.hosts.items()}
-    olds = [one for host in turns.old for one in host.flows]
-    assert all(host.flows for host in turns.old)
+    hosts = [host for tenant in turns.old for host in tenant.hosts]
+    olds = [one for host in hosts for one in host.flows]
+    assert all(host.flows for host in hosts)
+    assert all(tenant.hosts for tenant in turns.old)
+    tenants = Counter(host.tenant.key for host in turns.hosts.values())
+    assert tenants == {key: tenant.count for key, tenant in turns.tenants.items()}
     news = [*turns.new, *turns.openings]
     assert Counter([*news, *olds]) == Counter(turns.flows.values())
     assert [one.is_new for one in [*news, *olds]] == [True] * len(news) + [False] * len(olds)
@@ -183,7 +189,7 @@ def held(queue: SendQueue) -> int:
         queue.size
         + CHUNK_BYTES * len(waiting)
         + FLOW_BYTES * len(turns.flows)
-        + HOST_BYTES * len(turns.hosts)
+        + HOST_BYTES * (len(turns.hosts) + len(turns.tenants))
     )
 
 
@@ -621,6 +627,72 @@ def test_hosts_of_ipv6_share_as_well() -> None:
     assert 0.9 < sent["fd00::1"] / sent["fd00::2"] < 1.1
 
 
+@pytest.mark.parametrize("namespace", [b"", b"N" * 16])
+def test_hosts_with_a_flow_in_every_place_hold_up_no_other_host(namespace: bytes) -> None:
+    """Each packet of theirs is of another flow; a ping of another host comes now and then."""
+    queue, traffic, now, waits = SendQueue(4 << 20, 1.0), Traffic(), 0.0, list[float]()
+    queue.rate = 5e6
+    since: dict[bytes, float] = {}
+
+    def wrapped(frame: bytes) -> bytes:
+        return enclose(namespace, frame) if namespace else frame
+
+    floods = [
+        wrapped(b"".join(flow(1 + n, 10, f"10.1.0.{host}") for n in range(2000))) for host in range(MANY)
+    ]
+    for number in range(4000):
+        if number < 150:
+            queue.push(floods[number % MANY], now, traffic)
+        if number % 100 == 50 and number < 3000:
+            ping = wrapped(p.frame(p.icmp("10.0.0.9", B, payload=bytes([number // 100]))))
+            queue.push(ping, now, traffic)
+            since[ping] = now
+        taken = queue.pop(now, traffic, 300)
+        now += len(taken) / queue.rate
+        waits += [now - since.pop(ping) for ping in list(since) if ping in taken]
+    assert len(waits) == 30, "none lost"
+    turn = QUANTUM / queue.rate
+    assert max(waits) < (SPARSE_HOSTS * SPARSE_TURNS + MANY + 1) * turn
+    assert statistics.median(waits) < MANY * turn
+
+
+def enclose(namespace: bytes, frame: bytes) -> bytes:
+    """The frame in an envelope between two hubs, as one that has no queue yet sends it."""
+    return b"".join(map(bytes, cluster_envelopes.enclose(namespace, [frame])[0]))
+
+
+def test_flows_of_two_hosts_stay_in_their_order_wherever_they_come_together() -> None:
+    """In one run, as from a site with several addresses; many of them are in the same bucket."""
+    queue, traffic, order = SendQueue(1 << 30, 9.0), Traffic(), defaultdict[str, list[int]](list)
+    sources = [f"10.1.{n >> 8}.{n & 255}" for n in range(3000)]
+    for number in range(4):
+        for one, other in itertools.pairwise(sources):
+            queue.push(flow(number + 1, 10, one) + flow(number + 1, 10, other), 0, traffic)
+    assert not traffic.drops
+    for content in p.contents(b"".join(drain(queue, 0))):
+        order[p.ends_of(content)[0]].append(int.from_bytes(content[20:22], "big"))
+    assert len(order) == len(sources)
+
+
+def test_sources_that_are_made_up_are_few_flows() -> None:
+    queue, traffic = SendQueue(1 << 30, 9.0), Traffic()
+    most = (
+        session_queue.MAX_FLOWS + session_queue.MAX_HOSTS * session_queue.FEW_FLOWS + session_chunks.BUCKETS
+    )
+    for n in range(2 * session_queue.MAX_FLOWS):
+        queue.push(flow(1, 1, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"), 0, traffic)
+    assert len(queue._turns.flows) <= most
+    assert queue.held == held(queue)
+    ping = p.frame(wire_control.encode_ping(bytes(8)))
+    queue.push(ping, 0, traffic)
+    assert queue.pop(0, traffic) == ping
+    count = 0
+    while queue.size:
+        count += len(framing.split(queue.pop(0, traffic, 60_000)))
+    assert count == 2 * session_queue.MAX_FLOWS
+    assert (queue.held, queue._turns.hosts, queue._turns.tenants) == (0, {}, {})
+
+
 def test_many_short_flows_do_not_get_past_a_host_with_one_long_one() -> None:
     queue, port = SendQueue(1 << 30, 9.0), itertools.count(1)
 
@@ -645,7 +717,7 @@ def test_a_ping_of_a_host_that_fills_the_queue_goes_first_all_the_same() -> None
     for n in range(100):
         queue.pop(0, traffic, 40_000)
         ping = flow(1000 + n, 60)
-        if chunks(ping, 1 << 16)[0][0] in queue._turns.flows:
+        if (p.packed(A), chunks(ping, 1 << 16)[0][0]) in queue._turns.flows:
             continue  # the hash of this process has put it in the same bucket as a transfer
         queue.push(ping, 0, traffic)
         assert queue.pop(0, traffic) == ping
