@@ -47,7 +47,7 @@ from lib.addresses import is_address
 from lib.config_findings import Findings
 from lib.config_schema import Config
 from lib.doctor_checks import Report
-from lib.doctor_facts import Facts, Said, Unknown
+from lib.doctor_facts import Ailing, Facts, Said, Unknown
 from lib.doctor_processes import Running
 from lib.errors import ConfigError, HostError, Position, Problem
 from lib.humanize import counted
@@ -72,6 +72,8 @@ class _Patient:
     settings: Settings
     arguments: Arguments
     running: Running | None
+    is_named: bool = True
+    """Whether the command line names the configuration: nobody says that it runs then."""
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
@@ -156,13 +158,14 @@ def _look(arguments: Arguments, running: Running | None, bundle: str) -> int:
 def _patient(arguments: Arguments, running: Running | None) -> _Patient:
     """The configuration that is named; else that of the process, else the default file's or the only one."""
     given = dict(arguments)
-    if not given["-C"] and not given["-L"]:
+    is_named = bool(given["-C"] or given["-L"])
+    if not is_named:
         if running is not None:
             given |= _own_arguments(running)
         else:
             given["-C"] = _joined()
     config = cli_config.read(given)
-    return _Patient(config, cli_config.settings(given, config), given, running)
+    return _Patient(config, cli_config.settings(given, config), given, running, is_named)
 
 
 def _joined() -> list[str]:
@@ -250,11 +253,19 @@ _LOOKS: Mapping[str, Callable[[_Patient], Any]] = {
     "networks": lambda one: doctor_look_host.networks(one.clients_here, one.here),
     "others": lambda one: doctor_processes.others(one.settings, one.running),
     "sessions": lambda one: doctor_look_tunnel.sessions(one.rows),
-    "ailing": lambda one: doctor_process.ailing(one.running.status) if one.running else None,
+    "ailing": lambda one: _ailing(one),
     "datagrams": lambda one: doctor_look_tunnel.datagrams(one.rows),
     "listening": lambda one: doctor_look_host.listening(one.settings.hubs if one.running else ()),
 }
 """Field of Facts -> how it is found."""
+
+
+def _ailing(patient: _Patient) -> tuple[Ailing, ...] | None:
+    """What the running process tells; that there is none, where one of this machine was to be looked at."""
+    if patient.running is not None:
+        return doctor_process.ailing(patient.running.status)
+    is_known = os.geteuid() == 0 and patient.arguments["--control"] != "none"  # to see those of all users
+    return doctor_process.stopped(patient.config.files) if is_known and not patient.is_named else None
 
 
 def _said(patient: _Patient) -> tuple[Said, ...]:

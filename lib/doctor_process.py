@@ -6,7 +6,7 @@ Refuses to know: sessions of clients (doctor_tunnel), how status is asked for (d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lib.doctor_facts import Ailing
@@ -128,6 +128,12 @@ def _of(*events: str) -> Callable[[Row], Iterator[str]]:
 
 
 _KINDS: Mapping[str, _Kind] = {
+    "stopped": _Kind(
+        lambda _: iter(()),
+        "no packet passes; names and routes of a client that was killed are taken away by its next start",
+        "start it: systemctl start tunrouter (tunrouter@NAME of another file), or tunrouter -C FILE; "
+        "journalctl -u with that name, or its log, says why it has ended",
+    ),
     "source": _Kind(
         _sources,
         "what was read last goes on: what has been added or taken away since does not count",
@@ -228,6 +234,11 @@ def ailing(status: Row) -> tuple[Ailing, ...]:
     """All trouble that a process's reply to `status` tells of; each once."""
     found = [Ailing(kind, text) for kind, one in _KINDS.items() for text in one.find(status)]
     return tuple(dict.fromkeys(found))
+
+
+def stopped(files: Sequence[str]) -> tuple[Ailing, ...]:
+    """That no process runs by the configuration of this machine."""
+    return (Ailing("stopped", f"no tunrouter with a control socket runs here by {', '.join(files)}"),)
 
 
 def findings(facts: tuple[Ailing, ...]) -> Iterator[Finding]:

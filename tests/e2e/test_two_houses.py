@@ -89,7 +89,13 @@ def test_the_hub_in_one_of_the_houses(tmp_path: Path) -> None:
         assert "status 2" in said
         for one in (tunnel, hub):
             one.stop(signal.SIGKILL)
-        assert "hub hub; no tunrouter runs it" in player.run("box-a", "tunrouter doctor")
+        said = player.run("box-a", "tunrouter doctor || echo status $?")
+        assert "hub hub; no tunrouter runs it" in said
+        assert "no tunrouter with a control socket runs here by /etc/tunrouter/tunrouter.yaml" in said
+        assert "systemctl start tunrouter" in said
+        assert "status 1" in said
+        said = player.run("box-a", "tunrouter doctor /etc/tunrouter/tunrouter.yaml")
+        assert "nothing is wrong" in said, "nobody says that it runs"
         config.unlink()
         said = player.run("box-a", "tunrouter doctor || true")
         assert "client box-a (host box-a); no tunrouter runs it" in said

@@ -105,6 +105,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("killswitch", "locked", Locked("it lets out tun0, and no hub"), "that no process holds: it lets out tun0", "tunrouter unlock"),
     ("GOST", "said", (Said("a.yml:3:1: GOST takes the first match", "", True),), "first match", "tunrouter lint"),
     ("running process", "ailing", (Ailing("source", "router r cannot be read from r.txt for 3 s: gone"),), "from r.txt for 3 s: gone", "tunrouter status"),
+    ("running process", "ailing", doctor_process.stopped(["/etc/a.yaml"]), "runs here by /etc/a.yaml", "systemctl start"),
     ("session", "sessions", (Session("s", "host-2", "", "10.0.0.1:8443: refused", ()),), "no session: 10.0.0.1:8443: refused", ""),
     ("session", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", ("reverse-path …",)),), "reverse-path", "tunrouter drops"),
     ("hub's settings", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", (), ("route 0.0.0.0/0: a default route",)),), "not set of what the hub tells: route 0.0.0.0/0", "acceptRoutes"),
