@@ -118,7 +118,9 @@ def _sources(address: str, device: str, rows: Sequence[Row]) -> list[str]:
     own = [_plain(text) for text in row.get("addresses", ()) if ip_interface(text).version == version][:1]
     behind = [packed_prefix(text) for text in row.get("prefixes", ())]
     for name, interface in _interfaces():
-        is_behind = _is_within(interface.packed, behind)
+        # No host elsewhere could answer to these, though behind an exit lies everything.
+        is_own = interface.ip.is_loopback or interface.ip.is_link_local
+        is_behind = not is_own and _is_within(interface.packed, behind)
         if name != device and interface.version == version and is_behind:
             own.append(str(interface.ip))
     return list(dict.fromkeys(own))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,28 @@ def test_behind_an_exit_nobody_needs_a_route_back(monkeypatch: pytest.MonkeyPatc
         facts = doctor_look_tunnel.neighbours([row | {"nat": {"on": bool(table), "table": table}}])
         assert isinstance(facts, tuple)
         assert len(facts) == count
+
+
+def test_an_exit_does_not_ask_from_addresses_that_are_this_host_s_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything lies behind it, but nobody elsewhere could answer to 127.0.0.1 or fe80::1."""
+    texts = (
+        "127.0.0.1/8",
+        "192.0.2.2/24",
+        "169.254.1.1/16",
+        "::1/128",
+        "2001:db8::2/64",
+        "fe80::1/64",
+        "10.20.0.7/32",
+    )
+    found = [("tun0" if text.startswith("10.") else "eth0", ip_interface(text)) for text in texts]
+    monkeypatch.setattr(doctor_look_tunnel, "_interfaces", lambda: found)
+    monkeypatch.setattr(doctor_look_tunnel, "device_to", lambda address: "tun0")
+    monkeypatch.setattr(doctor_ping, "is_allowed", lambda: True)
+    monkeypatch.setattr(doctor_ping, "all_answers", lambda asked: dict.fromkeys(asked, True))
+    row = {"addresses": ["10.20.0.7/32", "fd20::7/128"], "prefixes": ["0.0.0.0/0", "::/0"], "device": "tun0"}
+    facts = doctor_look_tunnel.far(["10.20.0.1", "fd20::1"], [row], frozenset({"tun0"}))
+    assert isinstance(facts, tuple)
+    asked = [[source for source, _ in one.answers] for one in facts]
+    assert asked == [["10.20.0.7", "192.0.2.2"], ["fd20::7", "2001:db8::2"]]
