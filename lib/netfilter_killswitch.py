@@ -27,7 +27,8 @@ TABLE = Table("killswitch", "host")
 """There is one in a network namespace: two could not let each other's tunnels out."""
 
 _PLAIN = re.compile(r"[0-9A-Za-z.:_\[\]-]{1,100}")
-_PROTOCOLS = ("tcp", "udp")
+_PROTOCOLS = {"tcp": "tcp", "6": "tcp", "udp": "udp", "17": "udp"}
+"""As nft prints them: by number where there is no /etc/protocols, as in small containers."""
 
 
 class Way(NamedTuple):
@@ -127,10 +128,10 @@ def _way(element: Any) -> Way | None:
     try:
         value = inner.get("val", inner)
         address, protocol, port = value["concat"]
-        found = Way(str(inner.get("comment", "")), str(ip_address(address)), protocol, int(port))
+        name = str(inner.get("comment", ""))
+        return Way(name, str(ip_address(address)), _PROTOCOLS[str(protocol)], int(port))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return found if found.protocol in _PROTOCOLS else None
 
 
 def known(ways: Iterable[Way], name: str, port: int) -> list[str]:

@@ -70,6 +70,13 @@ def test_the_next_start_reads_the_ways() -> None:
     assert ways == [HUB, DATAGRAMS, Way("", "203.0.113.11", "tcp", 443)]
 
 
+def test_protocols_are_read_by_number_too() -> None:
+    """So nft prints them where there is no /etc/protocols."""
+    elements = [{"concat": ["2001:db8::10", number, 8443]} for number in (6, 17, 132)]
+    ways = read([{"set": {"name": "hubs6", "elem": elements}}])[1]
+    assert ways == [Way("", "2001:db8::10", protocol, 8443) for protocol in ("tcp", "udp")]
+
+
 def test_a_hub_is_known_by_its_name_or_else_by_its_port() -> None:
     ways = read(ROWS)[1]
     assert known(ways, "hub.example:8443", 8443) == ["203.0.113.10"]
