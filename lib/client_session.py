@@ -295,15 +295,15 @@ class ClientSession:
         self._pings.beat(now, self.control.liveness.tick)
 
     def _receive(self, lane: SessionSender, tail: bytes) -> None:
-        buffer, stream = self._client.buffer, lane.stream
-        size = 0
+        buffer, stream, size = self._client.buffer, lane.stream, 0
         while True:
             end = framing.HEADROOM + size
             stop = self._deliver(buffer.join(tail), end, lane)
-            tail = bytes(buffer.view[stop:end])
-            if self._client.down.is_crowded:
+            tail = bytes(buffer.view[stop:end]) if stop < end else b""
+            down = self._client.down
+            if down.is_crowded:
                 self.sender.wait_for_reader()
-            size = stream.receive_into(buffer.landing[: self._client.down.room])
+            size = stream.receive_into(buffer.landing[: down.room])
             if not size:
                 return
 
@@ -334,7 +334,7 @@ class ClientSession:
             stop = client_downlink.deliver(down, buffer.data, buffer.view, start, end)
         TIME_SLICE.passed(stop - start)
         self.received.received_packets += client.traffic.received_packets - before
-        for content in down.take_controls():
+        for content in down.take_controls() if down.controls else ():
             self._control(content, lane)
         if client.traffic.news:
             client.tell_news()

@@ -3,7 +3,7 @@
 Knows: the way of a packet through the hub, and every reason for which it is dropped there.
 Refuses to know: sockets, clocks (time comes in), how the runs are sent.
 
-    1  scan        one look at a frame's first 36 bytes: whole? plain TCP or UDP of a known flow?
+    1  scan        one look at a frame's first 36 bytes: whole? plain TCP, UDP or ping of a known flow?
     2  known flow  the attachment it goes to, from the memory of this session's flows
     3  _judge      anything else: parse, virtio-net header rebuilt, source check, route, gateway
     4  _pass_hop   only where the hub has an address: a hop less, an MSS that fits (packet_hop)
@@ -46,9 +46,10 @@ _HDR_LEN = struct.Struct("<H").unpack_from
 
 _IPV4 = 0x45  # version 4, header of 20 bytes
 _IPV6_HEADER = 40
+_PING = ip.KEY_OF_ICMP
 _LEAST = [65536] * 256
 """By protocol, from which length on a packet of this version has a whole transport header; others never."""
-_LEAST[ip.TCP], _LEAST[ip.UDP] = 40, 28
+_LEAST[ip.TCP], _LEAST[ip.UDP], _LEAST[ip.ICMP] = 40, 28, 28
 MOST_EXPIRED = 16
 """Frames of known flows without a hop left that are judged in one scan, for an ICMP error about each."""
 _MSS_HEADERS = packet_hop.MSS_HEADERS[4]
@@ -75,10 +76,10 @@ def scan(
     `most` frames that are not of known flows, because each of those may cost as much as a hundred others.
     """
     _forget_outdated(attachment, now)
-    known, known_udp, least = attachment.flows.get, attachment.udp_flows.get, _LEAST
+    known, udp, least = attachment.flows.get, attachment.udp_flows.get, _LEAST
     headed, check = attachment.is_tunrouter, packet_offload.quick_check
     target: Attachment | None = None
-    close = _closing(attachment, buf, now, out)
+    close = _as_hop(attachment, buf, now, out) if attachment.own4 else _hand_over
     first_pos = begin = pos
     frames = begin_frames = out.work = 0
     while True:
@@ -89,14 +90,16 @@ def scan(
         hop = None
         if first == _IPV4:
             if least[protocol] <= total == size and not fragment & _FRAGMENT:
-                hop = known(flow) if protocol == 6 else known_udp(flow)
+                hop = (
+                    known(flow) if protocol == 6 else udp(flow) if protocol == 17 else known(flow[:8] + _PING)
+                )
                 if hop is not None and size > hop.mtu:
                     hop = None
         elif first <= 2 and headed:
             plain = check(buf, pos + 2, size)
             if plain is not None:
                 protocol, flow, like = plain
-                hop = known(flow) if protocol == 6 else known_udp(flow)
+                hop = udp(flow) if protocol == 17 else known(flow)
                 if hop is not None and (like or not hop.offloads or size - 10 > hop.mtu):
                     hop = _takes_super(attachment, hop, like, size) if like else None
         unusual = hop is None or not hop.live
@@ -116,10 +119,8 @@ def scan(
     return pos
 
 
-def _closing(attachment: Attachment, buf: bytearray, now: float, out: Output) -> _Close:
-    """What is done with each run of frames from an attachment: it is handed over, by a hop one hop less."""
-    if not attachment.own4:
-        return _hand_over
+def _as_hop(attachment: Attachment, buf: bytearray, now: float, out: Output) -> _Close:
+    """What a hop does with each run of frames from an attachment: it is handed over, one hop less."""
     out.passed = out.expired = 0
     return partial(_pass_run, attachment, buf, now)
 
@@ -374,7 +375,8 @@ def _deliver(
         length = headers + frame.gso_size
     fits = length <= target.mtu
     if fits and (not headed or (target.offloads and not frame.offloads & ~target.offloads)):
-        _count_segments(attachment, target, frame.segments - 1)
+        if frame.segments > 1:
+            _count_segments(attachment, target, frame.segments - 1)
         return target
     content = memoryview(frame.buf)[frame.start : frame.end]
     if fits:

@@ -20,10 +20,8 @@ class _Silent(OSError):
 def receive(stream: AnyStream, landing: memoryview, seconds: float, traffic: Traffic) -> int:
     """The bytes that a lane has put into `landing`; 0 at its end. `traffic` counts what the client sends.
 
-    Raises OSError, also where no lane of the client has brought anything for so many seconds (0: for ever).
+    Raises OSError, also where no lane of the client has brought anything for so many seconds.
     """
-    if not seconds:
-        return stream.receive_into(landing)
     stream.hold_back()  # that is no silence of the client's
     late = f"nothing received for {seconds:g} s (readTimeout)"
     while True:

@@ -36,10 +36,9 @@ class Owner(Protocol):
 
 def ask(hub: Owner, namespace: Namespace) -> None:
     """Have the plugins of a namespace's tables asked what packets want to know, each in its own greenlet."""
-    for cache in namespace.tables:
-        if isinstance(cache, PluginCache):
-            for address in cache.take_wanted():
-                gevent.spawn(resolve, hub, cache, namespace.id, address)
+    for cache in namespace.plugins:
+        for address in cache.take_wanted():
+            gevent.spawn(resolve, hub, cache, namespace.id, address)
 
 
 def resolve(hub: Owner, cache: PluginCache[Attachment], namespace: bytes, address: bytes) -> None:

@@ -227,20 +227,23 @@ class HubSession:
         buffer, stream = self.hub.buffer, lane.stream
         try:
             while True:
-                while framing.is_whole(tail):  # more has come than a turn has time for
+                while tail and framing.is_whole(tail):  # more has come than a turn has time for
                     if not stream.give_way():
                         return
                     self._reader = lane
                     tail = tail[self.scan_copy(tail, stream.cost) :]
-                size = hub_receive.receive(
-                    stream, buffer.landing, self.hub.settings.read_timeout, self.attachment.traffic
-                )
+                seconds = self.hub.settings.read_timeout
+                if seconds:
+                    size = hub_receive.receive(stream, buffer.landing, seconds, self.attachment.traffic)
+                else:
+                    size = stream.receive_into(buffer.landing)
                 if not size:
                     return
                 self._reader = lane
                 end = framing.HEADROOM + size
-                stop = self._scan(buffer.data, buffer.view, buffer.join(tail), end)
-                tail = bytes(buffer.view[stop:end])
+                start = buffer.join(tail)
+                stop = hub_turn.scan(self.hub, self, stream.cost, buffer.data, buffer.view, start, end)
+                tail = bytes(buffer.view[stop:end]) if stop < end else b""
                 if self.meter is not None and self.meter.counts_packets:
                     self._count_packets(self.meter)
         finally:
@@ -261,10 +264,6 @@ class HubSession:
         """
         data = bytearray(frames + bytes(framing.SLACK))
         return hub_turn.scan(self.hub, self, cost, data, memoryview(data), 0, len(frames))
-
-    def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
-        """Forward whole frames of data[start:end] for a turn's time; returns where it stopped."""
-        return hub_turn.scan(self.hub, self, self._reader.stream.cost, data, view, start, end)
 
     def _lost(self, reason: Reason, frames: bytes) -> None:
         """Show the taps frames that were dropped on their way to the client."""

@@ -57,7 +57,8 @@ def scan(
     account(out, cost)
     if attachment.traffic.news:
         session.tell_news()
-    hub_resolve.ask(hub, attachment.namespace)
+    if attachment.namespace.plugins:
+        hub_resolve.ask(hub, attachment.namespace)
     return stop
 
 
@@ -103,7 +104,7 @@ def sort(
             stop = capture_watch.scan(attachment, data, view, stop, piece, now, out, taps, JUDGED)
         else:
             stop = forward.scan(attachment, data, view, stop, piece, now, out, JUDGED)
-        if not framing.is_whole(view[stop:end]):
+        if stop == end or not framing.is_whole(view[stop:end]):
             break
         now = time.monotonic()
         if now - began > patience:

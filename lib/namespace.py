@@ -193,6 +193,11 @@ class Namespace:
     """When the hold-downs end of hosts that came back."""
     member: Member | None = None
     """What counts those of its tables that have no bound of their own."""
+    plugins: tuple[PluginCache[Attachment], ...] = ()
+    """Those of its tables that are a plugin's replies."""
+
+    def __post_init__(self) -> None:
+        self.plugins = tuple(table for table in self.tables if isinstance(table, PluginCache))
 
     def generation(self, now: float) -> int:
         """A number that changes whenever a remembered verdict might be outdated. `now`: a steady clock's."""
@@ -218,6 +223,7 @@ class Namespace:
         if (table, default, source_check) != (self.table, self.default, self.source_check):
             self._turns += self.table.changes + self.default.changes + 1  # never the same number again
             self.table, self.default, self.source_check = table, default, source_check
+            self.__post_init__()
 
     def route_to(self, address: bytes, now: float) -> tuple[Group, Table] | Unresolved | None:
         """The gateways of the longest prefix that holds an address (packed), and the table that has it.

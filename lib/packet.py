@@ -16,6 +16,8 @@ from typing import NamedTuple
 from lib.forward_drop_reasons import Reason
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+KEY_OF_ICMP = bytes([ICMP])
+"""What a flow key of ICMP has behind the addresses."""
 FRAGMENT = 44
 """The number of IPv6's fragment header."""
 EXTENSIONS = frozenset((0, 43, 60, 135))  # hop-by-hop, routing, destination options, mobility

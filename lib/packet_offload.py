@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from lib import packet as ip
 from lib.forward_drop_reasons import Reason
-from lib.packet import TCP, UDP, Buffer, Packet
+from lib.packet import ICMP, TCP, UDP, Buffer, Packet
 
 HEADER_SIZE = 10
 NO_OFFLOAD = bytes(HEADER_SIZE)
@@ -78,7 +78,7 @@ Nearly every small packet has one of these, so the packet path looks them up her
 
 
 _LEAST = [1 << 17] * 256
-_LEAST[TCP], _LEAST[UDP] = HEADER_SIZE + 20 + 20, HEADER_SIZE + 20 + 8
+_LEAST[TCP], _LEAST[UDP], _LEAST[ICMP] = HEADER_SIZE + 20 + 20, HEADER_SIZE + 20 + 8, HEADER_SIZE + 20 + 8
 """Protocol -> least content size of an IPv4 packet without options that has a whole transport header."""
 _right = SINGLE.get
 
@@ -122,8 +122,8 @@ def tcp_super(header: bytes) -> TcpSuper | None:
 
 
 Plain = tuple[int, bytes, TcpSuper | None]
-"""What `quick_check` says of a content that passes: protocol, flow (addresses and ports, 12 bytes; empty
-where it has none to be known by), and of a superpacket what that asks of its receiver."""
+"""What `quick_check` says of a content that passes: protocol, flow key (Packet.flow) where it is TCP, UDP or
+ICMP, else empty, and of a superpacket what that asks of its receiver."""
 _WITHOUT_FLOW: Plain = 0, b"", None
 
 
@@ -142,7 +142,7 @@ def quick_check(buf: Buffer, start: int, size: int) -> Plain | None:
     if right == 0:
         if size < _LEAST[protocol] or fragment & 0x3FFF:
             return _WITHOUT_FLOW if total >= 20 else None
-        return protocol, flow, None
+        return protocol, flow if protocol != ICMP else flow[:8] + ip.KEY_OF_ICMP, None
     if fragment & 0x3FFF:
         return None
     if right == protocol:

@@ -33,7 +33,7 @@ class Turn:
         """The event loop where it began as one that may be short, since what it wastes is to be told then."""
 
     def wait(self, cost: Cost, loop: Any, key: Hashable) -> None:
-        """Wait until the turn may begin; `key` is for expensive ones, as of enter()."""
+        """Wait until the turn may begin, and begin it; `key` is for expensive ones, as of enter()."""
         self._loop = None
         if cost.expensive:
             self.enter(key)
@@ -46,6 +46,8 @@ class Turn:
             if WASTE.is_over:
                 WASTE.enter(loop, self.origin, not cost.exact)
             self._loop = loop
+        self._clock = time.thread_time if cost.exact else time.monotonic  # as begin(): each packet comes here
+        self._began = self._clock()
 
     def enter(self, key: Hashable) -> None:
         """Wait for a turn of the share; those with the same `key` take turns among themselves."""

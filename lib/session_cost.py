@@ -210,7 +210,8 @@ class Cost:
             of = self._prices
             self._worth += of.turn if 0 < self._read < self.size else MORE_SECONDS
             self._worth += of.frame * frames + of.byte * size + CUT_SECONDS * cut
-            self._worth += of.message * min(self.messages, frames) + FLOW_SECONDS * min(new, frames)
+            if self.messages or new:
+                self._worth += of.message * min(self.messages, frames) + FLOW_SECONDS * min(new, frames)
 
     def reply(self, replies: int, made: int) -> None:
         """Note how many of the frames passed on are replies of the hub, and how many had to be made."""
@@ -248,7 +249,7 @@ class Cost:
                 self.exact -= 1
             if is_full and 2 * seconds <= TURN_SECONDS:
                 self.size = min(MOST, 2 * self.size)
-        over = self._unworthy(seconds)
+        over = self._unworthy(seconds) if self._parts or not self._worth else self.over
         if over > 0 and not known:  # likewise: the next turns will show it
             self.exact, over = EXACT_TURNS, 0.0
         if self.debt or over > 0:

@@ -64,8 +64,8 @@ class SessionSender:
 
     __slots__ = (
         *("_delayed", "_direct", "_goes_on", "_moment", "_most", "_queue", "_run", "_sent", "_since"),
-        *("_taken", "_total", "_total_since", "_wakes", "_writer"),
-        *("beside", "budget", "closed_because", "meter", "pacing", "rate", "stream", "traffic"),
+        *("_taken", "_total", "_total_since", "_wakes"),
+        *("beside", "budget", "closed_because", "meter", "pacing", "rate", "stream", "traffic", "writer"),
     )
 
     def __init__(
@@ -106,9 +106,9 @@ class SessionSender:
         """Bytes that the stream has taken since then, whether there was a queue or not."""
         self._run = b""
         """The frames that the writer is sending; no longer in the queue, so they cannot be dropped."""
-        self._sent = 0
-        """How many bytes of `_run` have been sent."""
-        self._writer: gevent.Greenlet | None = None
+        self._sent = 0  # how many bytes of it
+        self.writer: gevent.Greenlet | None = None
+        """What sends the frames that wait; None where none do."""
         self._goes_on: Event | None = None
         """Set once the reader that waits need not wait any more."""
         stream.hold_unsent(2 * FIRST_BYTES)
@@ -120,7 +120,7 @@ class SessionSender:
     @property
     def has_queue(self) -> bool:
         """Whether frames wait to be written, or a frame is partly sent."""
-        return self._writer is not None
+        return self.writer is not None
 
     @property
     def _is_fast(self) -> bool:
@@ -144,7 +144,7 @@ class SessionSender:
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames, or queue it, or drop it. The buffers may be reused when it returns."""
         # While there is a writer, it alone writes: these frames must not overtake those in the queue.
-        if self._writer is not None:
+        if self.writer is not None:
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             return
         size = sum(map(len, buffers))
@@ -188,8 +188,8 @@ class SessionSender:
 
     def wait_drained(self) -> None:
         """Wait until the queue is empty."""
-        if self._writer is not None:
-            self._writer.join()
+        if self.writer is not None:
+            self.writer.join()
 
     def wait_while_fast(self) -> None:
         """Wait as long as a reader of packets for this peer should: not at all if the peer is slow.
@@ -198,7 +198,7 @@ class SessionSender:
         and nothing has to be dropped here. What is meant for a slow wire is read at once: here flows take
         turns, in the device all of them wait behind each other.
         """
-        if self._writer is not None and not self.is_slow:
+        if self.writer is not None and not self.is_slow:
             self._goes_on = Event()
             self._goes_on.wait()
             self._goes_on = None
@@ -220,8 +220,8 @@ class SessionSender:
 
     def ended(self) -> None:
         """Clean up after the session has ended: stop the writer, count what was not sent as dropped."""
-        if self._writer is not None:
-            self._writer.kill()
+        if self.writer is not None:
+            self.writer.kill()
         self._give_up()
 
     def _begin_to_write(self) -> None:
@@ -231,7 +231,7 @@ class SessionSender:
         if not self._is_fast and self.pacing.begins(now, wire, self.stream.trip):
             self.stream.restart_bbr()
         self._since, self.budget.stuck[self] = 0.0, None
-        self._writer = gevent.spawn(self._write)
+        self.writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
         """The writer greenlet: send the rest of the present run, then the queue, then end."""
@@ -387,7 +387,7 @@ class SessionSender:
 
     def _finish(self) -> None:
         self.budget.stuck.pop(self, None)
-        self._writer = None
+        self.writer = None
         self._go_on()
 
     def _lose(self, reason: Reason, frames: bytes, more: int = 0) -> None:

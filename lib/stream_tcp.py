@@ -145,8 +145,9 @@ class Stream:
 
         After shutdown() it returns 0 as well, whatever the kernel still holds. Received bytes begin a turn.
         """
-        self.end_turn()
         cost = self.cost
+        if cost is not None:
+            self.end_turn()
         if self._into is not None:
             self.hold_back()
         while not self._ended:
@@ -187,15 +188,12 @@ class Stream:
         return True
 
     def _may_begin(self, cost: Cost) -> bool:
-        """Wait for a turn and begin it. False where the peer has closed.
+        """Wait for a turn and begin it. False where the peer has closed: nothing is done in it then.
 
         Bytes that an expensive peer sent before it closed are not read: they may be many, and they are junk.
         """
         self._turn.wait(cost, self._hub.loop, self._key)
-        if self._ended or (cost.expensive and cost.admitted and self.has_closed()):
-            return False
-        self._turn.begin(cost)
-        return True
+        return not (self._ended or (cost.expensive and cost.admitted and self.has_closed()))
 
     def end_turn(self) -> None:
         """End the turn that receive_into began: its bytes are handled, or their reader waits for others."""

@@ -416,6 +416,8 @@ KNOWN = {
     "UDP": p.udp(H1, H2, bytes(40)),
     "TCP, headed": p.headed(p.tcp(H1, H2, bytes(40))),
     "UDP, headed": p.headed(p.udp(H1, H2, bytes(40))),
+    "ping": p.icmp(H1, H2, payload=bytes(40)),
+    "ping, headed": p.headed(p.icmp(H1, H2, payload=bytes(40))),
     "superpacket": p.superpacket(p.tcp(H1, H2, bytes(500), partial=True), 100),
 }
 
@@ -430,8 +432,8 @@ def test_one_byte_of_a_known_flows_frame_is_anything(net: Net, content: bytes) -
     for at in range(60):
         for value in range(256):
             if value % 16 == 0:
-                net.send(one, p.tcp(H1, H2, bytes(40)), p.udp(H1, H2, bytes(40)))
-                assert len(net.got(two)) == 2
+                net.send(one, p.tcp(H1, H2, bytes(40)), p.udp(H1, H2, bytes(40)), p.icmp(H1, H2))
+                assert len(net.got(two)) == 3
             before = sum(one.traffic.drops.values())
             net.send(one, content[:at] + bytes([value]) + content[at + 1 :])
             assert net.sent or net.controls or sum(one.traffic.drops.values()) > before
@@ -492,6 +494,14 @@ half_done = st.one_of(
     st.builds(
         lambda n: p.tcp(H1, H2, bytes(n), partial=True, fragment=p.MORE_FRAGMENTS), st.integers(0, 3000)
     ),
+    st.builds(
+        lambda kind, n, fragment: p.ip(H1, H2, 1, bytes([kind]) + bytes(n), fragment=fragment),
+        *(
+            st.sampled_from((0, 3, 8)),
+            st.integers(0, 3000),
+            st.sampled_from((0, 0, p.DONT_FRAGMENT, 0x2000, 9)),
+        ),
+    ),
 )
 usual = st.sampled_from(
     [(1, 0, 0, 0, 20, 16), (1, 0, 0, 0, 20, 6), (1, 1, 40, 1000, 20, 16), (1, 1, 52, 1000, 20, 16)]
@@ -500,7 +510,7 @@ usual = st.sampled_from(
 
 @settings(max_examples=400, deadline=None)
 @given(
-    st.one_of(claims, usual.map(lambda fields: p.virtio(*fields))),
+    st.one_of(claims, usual.map(lambda fields: p.virtio(*fields)), st.just(p.NO_OFFLOAD), st.just(b"")),
     half_done,
     st.sampled_from((0, 1, 3, 0x6F)),
 )
@@ -510,13 +520,35 @@ def test_a_known_flow_is_treated_as_an_unknown_one(claim: bytes, packet: bytes, 
         net = Net()
         one, two = net.join("host-1", offloads=packet_offload.ALL), net.join("host-2", offloads=offloads)
         if known:
-            net.send(one, p.tcp(H1, H2))
+            net.send(one, p.tcp(H1, H2), p.udp(H1, H2), p.icmp(H1, H2))
             net.got(two)
         before = one.traffic.received_packets, two.traffic.sent_packets
         net.send(one, claim + packet)
         counts = one.traffic.received_packets - before[0], two.traffic.sent_packets - before[1]
         seen.append((net.got(two), net.got(one), drops(one), counts))
     assert seen[0] == seen[1]
+
+
+def test_pings_between_two_hosts_are_judged_once(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bytes] = []
+    real = forward._judge
+
+    def judge(attachment: Attachment, buf: bytearray, start: int, end: int, *more: Any) -> Attachment | None:
+        judged.append(bytes(buf[start:end]))
+        return real(attachment, buf, start, end, *more)
+
+    monkeypatch.setattr(forward, "_judge", judge)
+    one, two = (
+        net.join("host-1", offloads=packet_offload.ALL),
+        net.join("host-2", offloads=packet_offload.ALL),
+    )
+    request, other = p.icmp(H1, H2, identifier=3), p.icmp(H1, H2, 0, b"reply")
+    part = p.ip(H1, H2, 1, request[20:], fragment=p.MORE_FRAGMENTS)
+    udp, sctp = p.udp(H1, H2), p.ip(H1, H2, 132, bytes(40))
+    contents = [request, other, p.headed(request), request, part, p.headed(part), udp, udp, sctp, sctp]
+    net.send(one, *contents)
+    assert net.got(two) == contents
+    assert judged == [request, part, p.headed(part), udp, sctp, sctp]
 
 
 # --- too big ---------------------------------------------------------------------------------------

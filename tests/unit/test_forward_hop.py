@@ -91,6 +91,16 @@ def test_every_frame_has_a_hop_less(net: Net) -> None:
     assert not drops(one)
 
 
+def test_known_pings_have_a_hop_less_and_the_last_one_an_answer(net: Net) -> None:
+    one, two = net.join("host-1"), net.join("host-2")
+    pings = [bytes(IP(src=H1, dst=H2, ttl=ttl) / ICMP(seq=ttl)) for ttl in (9, 8, 1, 7)]
+    net.send(one, *pings)
+    assert net.got(two) == [less(ping) for ping in pings if ping[8] > 1]
+    (error,) = net.got(one)
+    assert (IP(error)[ICMP].type, IP(error)[ICMP].code) == (11, 0)
+    assert drops(one) == {Reason.HOP_LIMIT: 1}
+
+
 shapes = st.lists(
     st.tuples(
         st.sampled_from((30, 30, 30, 70)), st.sampled_from((64, 64, 2, 1, 0)), st.sampled_from((H2, H2, H1))

@@ -413,7 +413,7 @@ def test_turns_go_by_address_before_the_login_and_by_session_after_it(
         one.close()
 
 
-@pytest.mark.parametrize("where", ["_scan", "_meet"])
+@pytest.mark.parametrize("where", ["act", "_meet"])
 def test_an_unforeseen_error_ends_one_session_and_is_counted(
     hubs: list[Hub], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -401,6 +401,7 @@ LONG = p.superpacket(p.tcp(A, B, bytes(3000), partial=True), 1000)
 def test_the_quick_check_tells_whose_flow_and_what_is_asked_of_a_receiver() -> None:
     assert quick(p.headed(p.tcp(A, B))) == (6, TCP_FLOW, None)
     assert quick(p.partial(p.tcp(A, B, partial=True))) == (6, TCP_FLOW, None)
+    assert quick(p.headed(p.icmp(A, B))) == (1, TCP_FLOW[:8] + b"\x01", None)
     plain = quick(LONG)
     assert plain is not None
     protocol, flow, like = plain
@@ -413,12 +414,12 @@ def test_the_quick_check_tells_whose_flow_and_what_is_asked_of_a_receiver() -> N
 @pytest.mark.parametrize(
     "packet",
     [
-        p.icmp(A, B),
+        p.ip(A, B, 1, bytes(7)),
         p.ip(A, B, 132, bytes(40)),
         p.ip(A, B, 17, bytes(40), fragment=0x2000),
         p.ip(A, B, 6, b""),
     ],
-    ids=["icmp", "sctp", "fragment", "no ports"],
+    ids=["no whole ping", "sctp", "fragment", "no ports"],
 )
 def test_what_has_no_ports_passes_without_a_flow_and_only_complete(packet: bytes) -> None:
     assert quick(p.headed(packet)) == (0, b"", None)

@@ -46,7 +46,7 @@ class Session:
 
     def fill(self, size: int = 1000) -> None:
         """Send until the kernel takes no more, so that something is left for the writer."""
-        while self.sender._writer is None:
+        while self.sender.writer is None:
             self.sender.send([self.frames(1, size)])
         gevent.sleep(0)  # the writer begins to wait
 
@@ -87,7 +87,7 @@ def limits(max_bytes: int, max_seconds: float) -> pytest.MarkDecorator:
 def test_a_peer_that_reads_is_sent_to_directly(session: Session) -> None:
     data = session.frames(2)
     session.sender.send([data])
-    assert session.sender._writer is None
+    assert session.sender.writer is None
     assert session.sender.queued == 0
     assert read_until(session.far, len(data)) == data
 
@@ -114,7 +114,7 @@ def test_what_is_sent_may_be_overwritten_at_once(session: Session) -> None:
     data = bytearray(session.frames(64))
     wanted = bytes(data)
     session.sender.send([memoryview(data)[:1032], memoryview(data)[1032:]])
-    assert session.sender._writer is not None, "more than the kernel takes"
+    assert session.sender.writer is not None, "more than the kernel takes"
     queued = bytearray(session.frames(1))
     wanted += bytes(queued)
     session.sender.send([queued])
@@ -142,10 +142,10 @@ def test_after_the_queue_is_drained_sends_are_direct_again(session: Session) -> 
     reader = gevent.spawn(read_until, session.far, session.sent * 1030)
     session.sender.wait_drained()
     reader.join(SECONDS)
-    assert session.sender._writer is None
+    assert session.sender.writer is None
     data = session.frames(1)
     session.sender.send([data])
-    assert session.sender._writer is None
+    assert session.sender.writer is None
     assert read_until(session.far, len(data)) == data
 
 

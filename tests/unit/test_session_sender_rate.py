@@ -120,7 +120,7 @@ def fill(wire: Wire, sender: SessionSender) -> None:
             sender.send([PACKET])
 
     wire.feed = feed
-    while sender._writer is None:
+    while sender.writer is None:
         sender.send([PACKET])
     with gevent.Timeout(SECONDS):
         sender.wait_drained()
@@ -405,7 +405,7 @@ def test_a_reader_goes_on_at_once_where_the_wire_is_slow(monkeypatch: pytest.Mon
     sender = sender_over(wire, monkeypatch)
     fill(wire, sender)
     sender.send([PACKET * 200])
-    assert sender._writer is not None
+    assert sender.writer is not None
     with gevent.Timeout(SECONDS):
         sender.wait_while_fast()
     assert sender.queued == len(PACKET) * 200, "nothing has been sent meanwhile"
@@ -417,10 +417,10 @@ def test_a_reader_waits_for_a_fast_peer_until_nothing_waits(monkeypatch: pytest.
     sender = sender_over(wire, monkeypatch)
     fill(wire, sender)
     sender.send([PACKET * 400])
-    assert sender._writer is not None
+    assert sender.writer is not None
     with gevent.Timeout(SECONDS):
         sender.wait_while_fast()
-    assert sender._writer is None
+    assert sender.writer is None
     assert sender.queued == 0
 
 
