@@ -3,6 +3,7 @@
 import { get, post } from './api.js';
 import { confirmed, el, put, say, spoken, text } from './dom.js';
 import { clock } from './format.js';
+import { hosts, watch } from './store.js';
 
 function findings(title, rows, kind) {
   if (!rows.length) return null;
@@ -21,7 +22,11 @@ export function view(main, { me }) {
   const cut = new AbortController();
   const result = el('div.result', { role: 'status' }), now = el('div.now');
   const keeping = el('div.keeping', { role: 'status' }), guard = el('input', { type: 'checkbox', checked: true });
-  let timer = 0;
+  let timer = 0, waiting = false, was = hosts.state;
+  const unwatch = watch(() => {
+    if (hosts.state === 'live' && was === 'again') cameBack();
+    was = hosts.state;
+  });
   const look = el('button.primary', { type: 'button', onclick: check }, 'Compare with the files');
   put(main,
     el('div.head', null, el('h1', null, 'Configuration')),
@@ -64,17 +69,23 @@ export function view(main, { me }) {
     }
   }
 
-  function wait(pending) {
-    const until = performance.now() + pending.left_s * 1000;
+  function stopWaiting(...said) {
+    clearInterval(timer);
+    waiting = false;
+    put(keeping, ...said);
+  }
+
+  function wait(change) {
+    const until = performance.now() + change.left_s * 1000;
     const left = el('b'), end = (path, said) => async () => {
       clearInterval(timer);
       try {
-        await post(path, { id: pending.id });
+        await post(path, { id: change.id });
         say(said);
       } catch (error) {
         say(`${error.message} ${error.hint}`, 'bad');
       }
-      put(keeping);
+      stopWaiting();
       ask();
     };
     const tick = () => {
@@ -82,10 +93,10 @@ export function view(main, { me }) {
       text(left, `${Math.max(0, seconds)} s`);
       if (seconds > 0) return;
       clearInterval(timer);
-      put(keeping, el('p.note', null, 'Nobody kept the change: it was undone.'));
-      ask();
+      timer = setTimeout(pending, 500, 'Nobody kept the change: it was undone. The files still say it, and a start of the hub would use them.');
     };
     clearInterval(timer);
+    waiting = true;
     timer = setInterval(tick, 500);
     put(keeping, el('div.problem.warn', null,
       el('b', null, 'Keep this change?'), el('span', null, 'It is undone in ', left, '.'),
@@ -95,11 +106,24 @@ export function view(main, { me }) {
     tick();
   }
 
-  async function pending() {
+  /** Ask whether a change waits to be kept; `over` is said where none does any more. */
+  async function pending(over = '') {
     try {
       const told = await get('/x/confirm', {}, cut.signal);
       if (told.pending) wait(told.pending);
-    } catch { /* who may not apply anything has nothing to keep */ }
+      else if (waiting) {
+        stopWaiting(el('p.note', null, over));
+        ask();
+      }
+    } catch (error) { // who may not apply anything has nothing to keep
+      if (waiting && error.name !== 'AbortError') stopWaiting(el('p.note', null, `${error.message} Whether the change was kept is not known.`));
+    }
+  }
+
+  /** The hub was away, and may be another process by now. */
+  function cameBack() {
+    if (waiting) pending('This change does not wait any more: somebody else has kept or undone it, or the hub was started anew, with what its files say.');
+    else ask();
   }
 
   async function ask() {
@@ -115,5 +139,5 @@ export function view(main, { me }) {
 
   ask();
   if (me.may.includes('reload')) pending();
-  return { end() { cut.abort(); clearInterval(timer); } };
+  return { end() { cut.abort(); clearInterval(timer); unwatch(); } };
 }
