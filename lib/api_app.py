@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import bottle
 
@@ -137,7 +137,7 @@ class App:
         if route is None or route.roles is not None:
             who, by_cookie = self._logins.who(headers, client)
         if route is None:
-            return Reply(b"404 page not found", 404, "text/plain")
+            return self._slashed(environ, path) or Reply(b"404 page not found", 404, "text/plain")
         if route.roles is not None:
             api_auth.check_rights(who, method, route.roles)
         api_auth.check_origin(method, headers, environ["wsgi.url_scheme"], by_cookie)
@@ -159,6 +159,15 @@ class App:
             return route.handler(request)
         finally:
             body.close()
+
+    def _slashed(self, environ: Mapping[str, Any], path: str) -> Reply | None:
+        """The answer to who has ended a path with a slash too much: where it is, as GOST tells them."""
+        plain = path.rstrip("/")
+        if plain == path or not plain or self._route(environ, plain)[0] is None:
+            return None
+        query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
+        where = quote(f"{self._settings.prefix}{plain}") + query
+        return Reply(b"", 301 if environ["REQUEST_METHOD"] == "GET" else 307, headers=(("Location", where),))
 
     def _path(self, environ: Mapping[str, Any]) -> str:
         """The path without the prefix; one that is not below it is none of ours, and empty."""

@@ -6,6 +6,7 @@ Refuses to know: what a running service is doing (api_status), how an object is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,15 +15,15 @@ from weakref import ReferenceType, ref
 from msgspec.structs import fields
 
 from lib import api_big, api_json, config_print, config_read, doctor_redact
-from lib.api_request import Who, encoded
+from lib.api_request import Who
 from lib.config_findings import at_once
 from lib.config_schema import Config
 from lib.config_section import Part, Section, section_fields
 from lib.config_tables import namespace_of
 from lib.settings_api import TENANT
 
-Status = Callable[[str], object]
-"""Name of a service -> what is said of it while it runs; None for nothing."""
+Status = Callable[[str], bytes | None]
+"""Name of a service -> what is said of it while it runs, as JSON; None for nothing."""
 Step = Callable[[], None]
 """Is called after each little piece of work."""
 
@@ -117,7 +118,7 @@ class Rows:
             if kept is None or kept[0]() is not one:
                 kept = self._kept[id(one)] = ref(one), _encoded(shown(one, step=step), step)
             said = status(getattr(one, "name", "")) if status is not None else None
-            yield kept[1] if said is None else kept[1][:-1] + b',"status":' + encoded(said) + b"}"
+            yield kept[1] if said is None else kept[1][:-1] + b',"status":' + said + b"}"
 
 
 def _encoded(value: object, step: Step) -> bytes:
@@ -150,7 +151,7 @@ def single(config: Config, kind: Kind, name: str, status: Status, step: Step = a
     found = find(config, kind, name)
     if found is None:
         return {"data": None}
-    body = {"data": shown(found, status(name) if kind.key == "services" else None, step=step)}
+    body = {"data": shown(found, _status(kind, name, status), step=step)}
     return _told(body, step) if config_print.is_big(body) else body
 
 
@@ -200,8 +201,12 @@ def _rows(
     found: list[Part], kind: Kind, status: Status, style: str, step: Step
 ) -> Iterator[dict[str, object]]:
     for one in found:
-        said = status(getattr(one, "name", "")) if kind.key == "services" else None
-        yield shown(one, said, style, step)
+        yield shown(one, _status(kind, getattr(one, "name", ""), status), style, step)
+
+
+def _status(kind: Kind, name: str, status: Status) -> object:
+    said = status(name) if kind.key == "services" else None
+    return json.loads(said) if said is not None else None
 
 
 def _single_sections(config: Config, name: str, style: str, step: Step) -> dict[str, object]:

@@ -8,7 +8,7 @@ Refuses to know: WSGI (api_app), shapes of objects (api_config), what a change i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from lib import (
@@ -32,6 +32,7 @@ from lib.api_request import (
     CREATE_FAILED,
     EVERYBODY,
     INVALID,
+    NOT_FOUND,
     TENANTS,
     Refused,
     Reply,
@@ -39,6 +40,7 @@ from lib.api_request import (
     Route,
 )
 from lib.api_tags import Tags, is_known
+from lib.config_no_effect import keys_of
 from lib.config_schema import Config
 from lib.config_section import Part
 from lib.errors import ConfigError, HostError
@@ -53,10 +55,29 @@ _YAML = "text/x-yaml"
 _DONE = Reply({"msg": "OK"})
 
 
+_ELSEWHERE = {"bypasses": "bypass", "resolvers": "resolver", "recorders": "recorder"}
+"""GOST's kinds of objects that no routing tunnel has -> GOST's noun."""
+
+
 def routes(process: Process) -> list[Route]:
     """All paths of the API of a process."""
     tags = Tags(os.urandom(16))
-    return [*_reads(process, tags), *_writes(process, tags)]
+    return [*_reads(process, tags), *_writes(process, tags), *_of_no_tunnel()]
+
+
+def _of_no_tunnel() -> Iterator[Route]:
+    """Kinds of which there is nothing here: GOST's answers about none, and why there can be none."""
+    for key, noun in _ELSEWHERE.items():
+        path, why = f"/config/{key}", f"{key} {keys_of('Config')[key]}"
+        yield Route("GET", path, lambda request: Reply({"data": {"count": 0, "list": None}}), ALL_READ)
+        yield Route("GET", f"{path}/<name>", lambda request: Reply({"data": None}), ALL_READ)
+        yield Route("POST", path, partial(_refuse, INVALID, why))
+        for method in ("PUT", "DELETE"):
+            yield Route(method, f"{path}/<name>", partial(_refuse, NOT_FOUND, f"{noun} NAME not found"))
+
+
+def _refuse(code: int, text: str, request: Request) -> Reply:
+    raise Refused(code, text.replace("NAME", request.arguments.get("name", "")))
 
 
 def _reads(process: Process, tags: Tags) -> list[Route]:
@@ -77,7 +98,7 @@ def _whole(process: Process, tags: Tags, request: Request) -> Reply:
     if style not in ("", "json", "yaml"):
         raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
     states = api_status.States(process, (one.name for one in config.services), request.step)
-    tag = tags.with_state(tags.of_version(process.changes.version), states.encoded(), request.step)
+    tag = tags.with_state(tags.of_version(process.changes.version), states.all(), request.step)
     if (known := _known(process, tags, tag, request)) is not None:
         return known
     headers = (("ETag", tag),)
@@ -93,7 +114,7 @@ def _list(process: Process, tags: Tags, kind: Kind, rows: Rows, request: Request
     states = api_status.States(process, (one.name for one in named), request.step)
     tag = tags.of_version(process.changes.version)
     if kind.key == _WITH_STATE:
-        tag = tags.with_state(tag, states.encoded(), request.step)
+        tag = tags.with_state(tag, states.all(), request.step)
     if (known := _known(process, tags, tag, request)) is not None:
         return known
     body = api_config.listing(config, kind, states.of, rows, request.step)
@@ -109,7 +130,7 @@ def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
     if found is not None:
         tag = tags.of_object(found, step)
         if kind.key == _WITH_STATE:
-            tag = tags.with_state(tag, states.encoded(), step)
+            tag = tags.with_state(tag, states.all(), step)
         if (known := _known(process, tags, tag, request, found)) is not None:
             return known
         headers = (("ETag", tag),)

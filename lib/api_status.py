@@ -6,7 +6,7 @@ sessions (ctl_status).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from lib import observe_stats
 from lib.api_process import Process
@@ -37,22 +37,25 @@ def status(process: Process, name: str) -> dict[str, object]:
 
 
 class States:
-    """The statuses of services at one moment, for one answer and for its entity tag."""
+    """The statuses of services at one moment, as JSON: for one answer, and for its entity tag.
+
+    As bytes, since dicts of a thousand services would be looked at by the garbage collector in one long step.
+    """
 
     def __init__(self, process: Process, names: Iterable[str], step: Callable[[], None]) -> None:
         """`step` is called after each of them."""
-        self._known: dict[str, dict[str, object]] = {}
+        self._known: dict[str, bytes] = {}
         for name in names:
-            self._known[name] = status(process, name)
+            self._known[name] = encoded(status(process, name))
             step()
 
-    def of(self, name: str) -> dict[str, object] | None:
+    def of(self, name: str) -> bytes | None:
         """The status of one service; None where it is none of these."""
         return self._known.get(name)
 
-    def encoded(self) -> Iterator[bytes]:
-        """All of them as JSON."""
-        return map(encoded, self._known.values())
+    def all(self) -> Iterable[bytes]:
+        """All of them."""
+        return self._known.values()
 
 
 def _stats(service: Hub | Client) -> Stats:

@@ -80,7 +80,7 @@ def test_what_is_not_there(recorded: tuple[Api, str]) -> None:
     answer = api.ask("GET", "/nope")
     assert (answer.status, answer.headers["content-type"]) == (nope["status"], nope["content_type"])
     assert answer.body.decode() == nope["text"]
-    assert api.ask("GET", "/config/bypasses").status == 404
+    assert api.ask("GET", "/config/nope").status == 404
     assert api.ask("GET", "/config?format=xml").json["code"] == 40001
     head = api.ask("HEAD", "/config")
     assert (head.status, head.body) == (200, b"")
@@ -137,6 +137,19 @@ def test_a_wrong_login_reads_nothing(secretive: Api, login: str) -> None:
     assert answer.json == {"code": 401, "msg": "Unauthorized"}
     assert answer.headers["www-authenticate"].startswith("Basic")
     assert secretive.ask("GET", "/nope", login=login).status == 401
+
+
+def test_a_slash_too_much_leads_to_the_path(secretive: Api) -> None:
+    """As in GOST: 301 for a read, 307 for all else; who has no login is told of no path."""
+    login = "admin:s3cret-8"
+    for method, status in (("GET", 301), ("PUT", 307), ("DELETE", 307)):
+        answer = secretive.ask(method, "/config/routers/r%20x/?a=b", login=login)
+        assert (answer.status, answer.headers["location"]) == (status, "/config/routers/r%20x?a=b")
+    assert secretive.ask("GET", "/config///", login=login).headers["location"] == "/config"
+    assert secretive.ask("GET", "/nope/", login=login).status == 404
+    assert secretive.ask("GET", "/%2Fevil.example/", login=login).status == 404
+    assert secretive.ask("PUT", "/config/", login=login).status == 404
+    assert secretive.ask("GET", "/config/").status == 401
 
 
 def test_a_big_router_is_read_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,20 @@ def test_an_object_comes_is_replaced_and_goes(api: Api, kind: str) -> None:
     assert ask(api, "GET", kind)[1]["data"]["count"] == count
 
 
+@pytest.mark.parametrize("kind", ["bypasses", "resolvers", "recorders"])
+def test_kinds_of_gost_that_no_tunnel_has(api: Api, kind: str) -> None:
+    """GOST's answers where it has none of them; and who makes one is told why that is refused."""
+    noun = {"bypasses": "bypass"}.get(kind, kind[:-1])
+    assert ask(api, "GET", kind) == (200, {"data": {"count": 0, "list": None}})
+    assert ask(api, "GET", f"{kind}/x") == (200, {"data": None})
+    missing = (400, {"code": 40004, "msg": f"{noun} x not found"})
+    assert ask(api, "PUT", f"{kind}/x", {"name": "x"}) == ask(api, "DELETE", f"{kind}/x") == missing
+    status, said = ask(api, "POST", kind, {"name": "x"})
+    assert (status, said["code"]) == (400, 40001)
+    assert said["msg"].startswith(f"{kind} is for what ")
+    assert api.ask("GET", f"/config/{kind}").status == 401
+
+
 NAMED = """\
 services:
 - name: s
