@@ -6,6 +6,7 @@ Refuses to know: the text that is saved (api_save), who may save (api_routes).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -37,15 +38,32 @@ def save(process: Process, style: str, path: str) -> str:
     end = Path(target).suffix.lower()
     if end not in STYLES or (path and not end):
         raise Refused(INVALID, f"{target[:200]!r} does not end with .yaml, .yml or .json")
+    if not path and style not in (
+        "",
+        STYLES[end],
+    ):  # GOST writes a file of another name, and this one has comments
+        text = f"{target[:200]!r} is a file of {STYLES[end].upper()}, and stays one"
+        raise Refused(INVALID, text, hint=f"?path=FILE.{style} saves to another one as {style.upper()}")
     changes, config = process.changes, process.changes.config
     try:
         _save(changes.filed, config, style or STYLES[end], target, path)
     except (OSError, HostError) as error:
         why = error.strerror if isinstance(error, OSError) else None
-        raise Refused(SAVE_FAILED, f"{target}: {why or error}") from None
+        raise Refused(SAVE_FAILED, f"{target}: {why or error}", hint=_remedy(error, target)) from None
     if changes.files == (os.path.abspath(target),):
         changes.saved(config)
     return target
+
+
+def _remedy(error: Exception, target: str) -> str:
+    """What to do about a save that has failed."""
+    number = error.errno if isinstance(error, OSError) else None
+    folder = os.path.dirname(os.path.abspath(target))
+    if number == errno.EROFS:
+        return f"under systemd, a drop-in with ReadWritePaths={folder} lets this service write there"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"the user of this process must be allowed to write in {folder}: a file is replaced as a whole"
+    return ""
 
 
 def _can_be_path(text: str) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lib import api_save, config_from_urls, config_read
+from lib import api_save, config_from_urls, config_read, service_files
+from lib.api_request import INVALID
 from tests.support.api import Api, process
 
 TEXT = """\
@@ -130,6 +132,59 @@ def test_another_file(api: Api, file: Path, name: str, query: str) -> None:
     read = config_read.read([(name, other.read_text())])
     assert config_read.plain(read) == config_read.plain(api.changes.config)
     assert other.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "other"),
+    [("gost.yml", "json", "YAML"), ("gost.yaml", "json", "YAML"), ("g.json", "yaml", "JSON")],
+)
+def test_its_own_file_keeps_its_format(tmp_path: Path, name: str, asked: str, other: str) -> None:
+    """GOST writes gost.json beside gost.yml; the file of the process would lose its comments."""
+    text = "api: {addr: 'unix:///tmp/e-PORT.sock', auth: {username: admin, password: p}}\n"
+    as_json = '{"api": {"addr": "unix:///tmp/e-PORT.sock", "auth": {"username": "admin", "password": "p"}}}'
+    with process(tmp_path / name, as_json if other == "JSON" else f"# mine\n{text}") as api:
+        before = (tmp_path / name).read_text()
+        answer = api.ask("POST", f"/config?format={asked}", login=LOGIN)
+        assert (answer.status, answer.json["code"]) == (400, INVALID)
+        assert f"is a file of {other}" in answer.json["msg"]
+        assert f"?path=FILE.{asked}" in answer.json["hint"]
+        assert (tmp_path / name).read_text() == before
+        save(api, f"?format={other.lower()}")
+        save(api, f"?format={asked}&path={tmp_path}/other.{asked}")
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EROFS, "ReadWritePaths=FOLDER"),
+        (errno.EACCES, "must be allowed to write in FOLDER"),
+        (errno.EPERM, "must be allowed to write in FOLDER"),
+        (errno.ENOSPC, None),
+    ],
+)
+def test_who_cannot_save_here_is_told_what_to_do(
+    api: Api, file: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str | None
+) -> None:
+    """Under the unit of the package /etc is read-only, and the file is root's."""
+
+    def write(*values: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = file.read_text()
+    monkeypatch.setattr(service_files, "write_whole", write)
+    answer = api.ask("POST", "/config", login=LOGIN)
+    assert (answer.status, answer.json["code"]) == (500, 40005)
+    assert answer.json["msg"] == f"{file}: {os.strerror(number)}"
+    told = answer.json.get("hint")
+    assert told is None if hint is None else hint.replace("FOLDER", str(file.parent)) in told
+    assert file.read_text() == before
+
+
+def test_a_folder_that_is_nobody_s_to_write(api: Api) -> None:
+    """Of a real kernel: not even root makes a file there."""
+    answer = api.ask("POST", "/config?path=/sys/kernel/x.yml", login=LOGIN)
+    assert (answer.status, answer.json["code"]) == (500, 40005)
+    assert "/sys/kernel" in answer.json["hint"]
 
 
 def test_what_is_no_configuration_is_not_overwritten(api: Api, file: Path) -> None:
