@@ -129,6 +129,8 @@ def host_port(text: str) -> tuple[str, int]:
 
     A link-local address has the network device that it is behind: `[fe80::1%eth0]:port` (RFC 4007).
     """
+    if "://" in text:
+        raise ValueError(f"{text[:64]!r} is a URL (write host:port)")
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         raise ValueError(_without_port(text))

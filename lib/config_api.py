@@ -118,6 +118,9 @@ def _placed(api: Api, settings: ApiSettings, found: Findings) -> ApiSettings | N
 def _is_unsafe(api: Api, settings: ApiSettings, found: Findings) -> bool:
     """Whether the API may not be opened at its address; a warning says what is missing."""
     if settings.socket or addresses.is_loopback(settings.host):
+        if api.insecure:
+            text = f"'insecure' has no effect: nobody but this host reaches {settings.address}"
+            found.warn(api.where("insecure"), text)
         return False
     lacks, add = [], []
     if not settings.authers:

@@ -30,7 +30,9 @@ _FIELDS = {"cert_file": "certFile", "key_file": "keyFile", "ca_file": "caFile"}
 def look(config: Config, settings: Settings, found: Findings) -> None:
     """Add what is wrong with the certificates that a start with these settings would load."""
     services = {service.name: service for service in config.services}
-    hubs = {_files(hub.transport.tls) for hub in settings.hubs if hub.transport.encrypted}
+    served = {_files(hub.transport.tls) for hub in settings.hubs if hub.transport.encrypted}
+    if settings.api is not None and settings.api.tls is not None:
+        served.add(_files(settings.api.tls))
     dialled = {
         _files(node.transport.tls)
         for client in settings.clients
@@ -40,7 +42,7 @@ def look(config: Config, settings: Settings, found: Findings) -> None:
     seen = set()
     for section, is_hub in _tls_sections(config):
         files = (section.cert_file, section.key_file, section.ca_file)
-        if files in (hubs if is_hub else dialled) and (files, is_hub) not in seen:
+        if files in (served if is_hub else dialled) and (files, is_hub) not in seen:
             seen.add((files, is_hub))
             _pair(section, is_hub, found)
             _authorities(section, found)

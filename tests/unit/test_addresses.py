@@ -85,9 +85,11 @@ def test_a_peer(address: tuple[object, ...], peer: str, host: str) -> None:
         ("[fe80::1%eth0]", "has no port$"),
         ("8443", "'8443' has no port; did you mean ':8443'\\?"),
         ("123456", "has no port$"),
+        ("http://192.0.2.1:1", "is a URL"),
+        ("tcp://:8443", "is a URL"),
     ],
 )
-def test_what_is_no_address_of_a_device(text: str, why: str) -> None:
+def test_what_is_no_address(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         host_port(text)
 

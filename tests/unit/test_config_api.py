@@ -95,6 +95,14 @@ def test_what_is_opened(api: str) -> None:
     assert found.warnings == ()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "unix:///run/x.sock"])
+def test_insecure_is_for_others(address: str) -> None:
+    found = settings(f"addr: '{address}', insecure: true")
+    assert found.api is not None
+    [warning] = found.warnings
+    assert f"'insecure' has no effect: nobody but this host reaches {address}" in warning.message
+
+
 def test_tls_takes_the_default_certificate() -> None:
     found = settings("addr: ':1', auther: staff, tls: {}", f"{HUB}tls: {{certFile: c, keyFile: k}}\n").api
     assert found is not None
@@ -107,6 +115,7 @@ def test_tls_takes_the_default_certificate() -> None:
     [
         ("addr: '127.0.0.1:1', auther: stuff", "there is no auther 'stuff'; did you mean 'staff'?"),
         ("addr: '127.0.0.1'", "'addr': "),
+        ("addr: 'http://127.0.0.1:1'", "'addr': 'http://127.0.0.1:1' is a URL (write host:port)"),
         ("addr: 'unix://x'", "'addr': 'unix://x': no absolute path"),
         ("addr: 'unix:///x', tls: {}", "'tls' of an API on a unix socket has no use"),
         ("addr: '127.0.0.1:1', pathPrefix: '/a b'", "'pathPrefix': 'a b' is no path"),

@@ -144,6 +144,25 @@ def test_the_default_certificate_is_looked_at_where_a_listener_takes_it(check: C
     assert check(default + PLAIN)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("cert", "key", "why"),
+    [
+        ("none.pem", "a-key.pem", "'certFile': pem/none.pem: No such file or directory"),
+        ("a.pem", "b-key.pem", "'keyFile': pem/b-key.pem: the key does not belong to the certificate"),
+    ],
+)
+def test_the_certificate_of_the_web_api_is_looked_at(
+    check: Check, pem: Path, cert: str, key: str, why: str
+) -> None:
+    """A start would fail with it; where the API is not opened at all nothing is loaded."""
+    text = f"{PLAIN}api: {{addr: '127.0.0.1:0', tls: {{certFile: {pem}/{cert}, keyFile: {pem}/{key}}}}}\n"
+    status, said = check(text)
+    assert status == 2
+    assert why in said
+    assert check(text.replace("127.0.0.1:0", ":0"))[0] == 0
+    assert check(text.replace(cert, "a.pem").replace(key, "a-key.pem"))[0] == 0
+
+
 def test_the_certificate_in_the_working_directory_is_looked_at(
     check: Check, pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
