@@ -11,9 +11,11 @@ import gevent
 import pytest
 import yaml
 
+from lib import service_scheduling
 from lib.api_config import KINDS
 from tests.support.api import Api, process
 from tests.support.netns import ROOT
+from tests.support.opcodes import counted
 
 RECORDED: list[dict[str, Any]] = json.loads((ROOT / "tests/data/web_api.json").read_text())
 READS = [call for call in RECORDED[:8] if call["method"] == "GET"]
@@ -137,6 +139,21 @@ def test_a_wrong_login_reads_nothing(secretive: Api, login: str) -> None:
     assert answer.json == {"code": 401, "msg": "Unauthorized"}
     assert answer.headers["www-authenticate"].startswith("Basic")
     assert secretive.ask("GET", "/nope", login=login).status == 401
+
+
+def test_a_list_costs_each_service_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is known: some instructions for its state, and for its tag. A thousand of them take 0.01 s."""
+    monkeypatch.setattr(service_scheduling, "WORK_SECONDS", float("inf"))  # pauses come by the clock
+
+    def cost(count: int) -> int:
+        hub = "- {name: s%d, addr: '127.0.0.1:0', handler: {type: router}, listener: {type: tcp}}"
+        text = "services:\n" + "\n".join(hub % number for number in range(count))
+        text += "\nlog: {level: error}\napi: {addr: 'unix:///tmp/l-PORT.sock'}\n"
+        with process(tmp_path / f"{count}.yml", text) as api:
+            return min(counted(lambda: api.ask("GET", "/config/services")) for _ in range(4))
+
+    few, many = cost(10), cost(30)
+    assert (many - few) / 20 < 1000
 
 
 def test_a_slash_too_much_leads_to_the_path(secretive: Api) -> None:
