@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event
 
-from lib import __version__
+from lib import __version__, push_routers
 from lib.cluster_claims import Claims
 from lib.cluster_hosts import Hosts
 from lib.cluster_identity import LinkIdentity
 from lib.cluster_links import Links
 from lib.cluster_redis import RedisRegistry, clocks
-from lib.cluster_registry import Registry
+from lib.cluster_registry import LEASE_SECONDS, Registry
 from lib.cluster_seal import Seal, SharedSeal, key_for
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.service_scheduling import breathe
+from lib.push_shared_redis import PoolStore
+from lib.push_sharing import Sharing
+from lib.service_scheduling import breathe, in_steps
 from lib.service_supervisor import Task
 from lib.settings_registry import ClusterSettings
 from lib.wire_control import CLUSTER_SIZE
@@ -80,6 +83,13 @@ class Cluster:
         self.claims.sessions = lambda: self.hosts.sessions
         self.links.unreachable = self.hosts.unreachable
         self.links.alive = lambda name: self.registry.alive(name, time.monotonic())
+        self._pools: Sharing | None = None
+        if secret:
+            store = PoolStore(settings.registry, secret)
+            pools = lambda: push_routers.leases_with_pools(owner.tables.routers())  # noqa: E731
+            self._pools = Sharing(store, seal, settings.name, pools, self._present, self._is_whole)
+        self._whole_at = time.monotonic() + LEASE_SECONDS
+        """When all hubs are known, if none is missed until then."""
         self._looking = Task(f"cluster {settings.name}: leases are looked at", self._look, of=self)
         self._work = Event()
         self._working = Task(f"cluster {settings.name}: long lists are dealt with", self._deal)
@@ -89,6 +99,9 @@ class Cluster:
         self.domain.use_registry(self.hosts)
         self.links.start()
         self.redis.start()
+        if self._pools is not None:
+            push_routers.share(self._pools)
+            self._pools.start()
         self._looking.start()
         self._working.start()
         name, address = self.settings.name, self.links.address
@@ -108,6 +121,9 @@ class Cluster:
         """Leave the cluster: others learn it at once."""
         self._looking.kill(block=False)
         self._working.kill(block=False)
+        if self._pools is not None:
+            push_routers.unshare(self._pools)
+            self._pools.stop()
         if self.domain.registry is self.hosts:  # a reload may have given the domain an entrypoint already
             self.domain.use_registry(None)
         self.hosts.stop()  # before the links end: a packet for a host there would dial its hub anew
@@ -117,6 +133,25 @@ class Cluster:
     def is_as(self, settings: ClusterSettings | None, owner: Hub | None) -> bool:
         """Whether it is what these settings want, with this hub as it is now."""
         return settings == self.settings and owner is self.owner and owner.domain is self.domain
+
+    def _present(self) -> Callable[[str], bool]:
+        """What says whether a host is connected to any hub, in any namespace."""
+        far: set[str] = set()
+
+        def is_here(host: str) -> bool:
+            if any(one.sessions_of(host) for one in self.domain.namespaces.values()):
+                return True
+            if not far:
+                far.add("")
+                live = (hub for hub in list(self.registry.hubs.values()) if hub.live)
+                far.update(name for hub in live for _, name in in_steps(list(hub.claims)))
+            return host in far
+
+        return is_here
+
+    def _is_whole(self) -> bool:
+        """Whether all hubs and their hosts are known: then a host that is nowhere is away."""
+        return time.monotonic() >= self._whole_at and not self.registry.wanted()
 
     def _address_of(self, name: str) -> str:
         hub = self.registry.hubs.get(name)
@@ -148,6 +183,8 @@ class Cluster:
         while True:
             gevent.sleep(LOOK_SECONDS)
             now = time.monotonic()
+            if now - self.registry.echoed_at > LEASE_SECONDS / 2:
+                self._whole_at = now + LEASE_SECONDS
             if self._trust is not None and now - looked > FILES_SECONDS:
                 looked = now
                 if self._trust.refresh():

@@ -45,9 +45,15 @@ class Talk:
                 raise OSError(5, str(one)[:200])
         return reply
 
-    def ask(self, connection: Any, commands: list[tuple[object, ...]]) -> list[Any]:
-        """Send commands together; returns all replies."""
-        connection.bounds.renew(SILENT_SECONDS + CONNECT_SECONDS, REPLY_BYTES)
+    def ask(
+        self,
+        connection: Any,
+        commands: list[tuple[object, ...]],
+        seconds: float = SILENT_SECONDS + CONNECT_SECONDS,
+        size: int = REPLY_BYTES,
+    ) -> list[Any]:
+        """Send commands together; returns all replies, which may take so many seconds and bytes together."""
+        connection.bounds.renew(seconds, size)
         step = Breaths()
         for first in range(0, len(commands), AT_ONCE):
             connection.send_packed_command(connection.pack_commands(commands[first : first + AT_ONCE]))

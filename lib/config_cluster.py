@@ -51,7 +51,7 @@ def cluster_settings(
         found.error(section.where(), "'cluster' without a service whose sd is a Redis", hint)
         return None
     _check_together(members, found)
-    _check_pools(config, found)
+    _check_pools(config, hubs, found)
     registry = redis_source(_keyed(redises[members[0][2]]), ("hash",), found)
     identity, trusted = _identity(section, titles, found)
     if registry is None or link is None:
@@ -173,11 +173,22 @@ def _check_together(members: Sequence[tuple[Service, HubSettings, str]], found: 
             found.warn(_where_sd(service), text, "the session that is newest gets the packets")
 
 
-def _check_pools(config: Config, found: Findings) -> None:
-    for router in found.each(config.routers):
-        if router.pool:
-            text = f"router {router.name[:64]}: 'pool' is not supported in a cluster yet"
+def _check_pools(config: Config, hubs: Hubs, found: Findings) -> None:
+    """Pools are shared by a list that is signed with the secret, and asks the registry who is connected."""
+    pools = [router for router in found.each(config.routers) if router.pool]
+    if not pools:
+        return
+    if config.cluster is not None and config.cluster.link is not None and config.cluster.link.tls is not None:
+        for router in found.each(pools):
+            text = f"router {router.name[:64]}: 'pool' in a cluster without a common secret"
             hint = (
-                "two hubs would give one address to two hosts: write addresses at the hosts, and routes here"
+                "hubs with 'trust' share no list of addresses, and would give one address to two hosts: "
+                "write addresses at the hosts, and routes here"
             )
             found.error(router.where("pool"), text, hint)
+        return
+    for service, _ in hubs:
+        if not sd_of(service):
+            text = f"service {service.name} is not in the cluster, and there is a 'pool'"
+            hint = "other hubs would take its hosts' addresses: give it the same sd"
+            found.error(service.where(), text, hint)

@@ -256,7 +256,7 @@ KEYS = (
         "pool: 10.20.0.0/16",
         (
             "A host that joins gets an address from here, of IPv4 and of IPv6 where there are prefixes of "
-            "both, and always the same one."
+            "both, and always the same one. Hubs of a cluster with a secret share it."
         ),
     ),
     OwnKey(

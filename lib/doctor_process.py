@@ -206,6 +206,11 @@ _KINDS: Mapping[str, _Kind] = {
         "after a start some hosts may get other addresses than they had",
         "df -h; ls -ld its directory; the unit's StateDirectory and ReadWritePaths",
     ),
+    "pool shared": _Kind(
+        _of("pool-not-shared"),
+        "hosts keep the addresses that they have; a new host gets none until the hubs' Redis is there again",
+        "redis-cli -h HOST ping from this hub; what the reason says",
+    ),
     "routes": _Kind(
         _of("routes-not-told"),
         "hosts do not learn the ways to the others, and nothing of theirs goes there",

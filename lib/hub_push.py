@@ -14,11 +14,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from gevent.event import Event
 
-from lib import ids, prefixes, push_routes, push_settings, service_collector
+from lib import ids, prefixes, push_routers, push_routes, push_settings, service_collector
 from lib.bounded_dict import BoundedDict
 from lib.hub_tables import Tables
 from lib.humanize import counted
@@ -48,9 +47,6 @@ SHARE = 4
 """Gathering the routes of a namespace is followed by this many times the time that it took."""
 AGAIN_SECONDS, LONGEST_SECONDS = 1.0, 16.0
 """A host that has not replied is told again after so long, at first and at most (doubling)."""
-
-_leases: WeakKeyDictionary[LiveRoutes, Leases] = WeakKeyDictionary()
-"""Those of every router with a pool: the hub services of a process share them."""
 
 
 class Session(Protocol):
@@ -83,6 +79,8 @@ class _Host:
     """The serial that its client has replied."""
     again_at: float = 0.0
     pause: float = AGAIN_SECONDS
+    moves: int = 0
+    """The number (Leases.moved) of the change of its addresses that was told last."""
 
 
 @dataclass(slots=True, eq=False)
@@ -149,7 +147,7 @@ class Push:
     def stop(self) -> None:
         """Tell nobody any more, and write down who has which address."""
         self._telling.kill(block=False)
-        for leases in list(_leases.values()):
+        for leases in push_routers.all_leases():
             leases.stop()
 
     def met(self, session: Session) -> None:
@@ -188,14 +186,19 @@ class Push:
             self._make(made, namespace)
             due = dict.fromkeys(one for one in sessions if self._hosts[one].version != made.version)
             due |= dict.fromkeys(made.again(sessions))
+            due |= dict.fromkeys(self._moved(made, sessions))
             addresses = {}
             for session in due:
-                addresses[session] = self._addresses(made, namespace, session.attachment.host)
+                found = self._addresses(made, namespace, session.attachment.host)
+                if found is not None:
+                    addresses[session] = found
+                else:
+                    self._hosts[session].version = 0  # it is due again
                 step()
             for leases in made.routed:
                 leases.route()  # first, so that nobody has an address to which nothing leads
-            for session in due:
-                self._tell(session, made, addresses[session])
+            for session, own in addresses.items():
+                self._tell(session, made, own)
             for session in sessions:
                 self._tell_again(session)
                 step()
@@ -204,7 +207,7 @@ class Push:
         for session in list(self._hosts):
             if not session.attachment.live:
                 del self._hosts[session]
-                for leases in list(_leases.values()):
+                for leases in push_routers.all_leases():
                     leases.left(session.attachment.host)
             step()
 
@@ -222,7 +225,9 @@ class Push:
         if twin is not None and twin.has(settings):
             made.follow(twin)
             return
-        every = [_leases_of(live) for live in lives if live.settings.pool or live in _leases]
+        every = [
+            push_routers.leases_of(live) for live in lives if live.settings.pool or push_routers.has(live)
+        ]
         made.routed = every
         made.leases = next((leases for leases in every if leases.pool.prefixes), None)
         total = sum(map(len, tables)) - sum(len(leases.pool) for leases in every)
@@ -276,14 +281,30 @@ class Push:
                 if before != [table.changes for table in tables]:
                     return None
 
-    def _addresses(self, made: _Namespace, namespace: Namespace, host: str) -> tuple[bytes, ...]:
-        """A host's addresses: those of `hosts`, those that are routed to it alone, or ones of the pool."""
+    def _moved(self, made: _Namespace, sessions: Iterable[Session]) -> Iterator[Session]:
+        """Sessions of hosts whose addresses became others, by a list that several hubs share."""
+        leases = made.leases
+        if leases is not None and leases.moved:
+            for session in sessions:
+                host = self._hosts[session]
+                if (moves := leases.moved.get(session.attachment.host, 0)) > host.moves:
+                    host.moves = moves
+                    yield session
+
+    def _addresses(self, made: _Namespace, namespace: Namespace, host: str) -> tuple[bytes, ...] | None:
+        """A host's addresses: those of `hosts`, those that are routed to it alone, or ones of the pool.
+
+        None where other hubs have to be asked first.
+        """
         fixed = made.fixed.get(host, ())
         sizes = set(map(len, fixed))
         found = [*fixed, *(one for one in made.routes.addresses.get(host, ()) if len(one) not in sizes)]
         if made.leases is not None:
             sizes = set(map(len, found))
-            found += made.leases.give(host, frozenset(sizes), self._is_here)
+            given = made.leases.give(host, frozenset(sizes), self._is_here)
+            if given is None:
+                return None
+            found += given
         return tuple(found[: push_settings.MAX_ADDRESSES])
 
     def _is_here(self, host: str) -> bool:
@@ -335,15 +356,6 @@ def _names(settings: Iterable[TableSettings]) -> tuple[tuple[bytes, ...], str]:
     domain = next((one.names.domain for one in every if one.names is not None and one.own), "")
     own = tuple(address.ip.packed for one in every for address in one.own)
     return (own, domain) if domain else ((), "")
-
-
-def _leases_of(live: LiveRoutes) -> Leases:
-    """The leases of a router; made, and read from their file, for the first one who asks."""
-    leases = _leases.get(live)
-    if leases is None:
-        leases = _leases[live] = Leases(live)
-    leases.follow()
-    return leases
 
 
 def _rows(tables: Iterable[RouteTable], settings: Iterable[TableSettings]) -> Iterator[Row]:

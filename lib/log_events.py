@@ -78,10 +78,8 @@ class Entry(Enum):
         "a router's pool has no address left for a host: every one belongs to a host that is connected",
     )
     POOL_LOW = "pool-low", "warning", "router left", "a router's pool has few addresses left for new hosts"
-    POOL_NOT_KEPT = (
-        *("pool-not-kept", "warning", "router file reason"),
-        "the addresses of a router's pool cannot be read from their file, or written there",
-    )
+    POOL_NOT_KEPT = "pool-not-kept", "warning", "router file reason", "a pool's file cannot be used"
+    POOL_NOT_SHARED = "pool-not-shared", "warning", "router reason", "a pool cannot be shared by the hubs"
     NOT_TOLD = (
         *("routes-not-told", "warning", "service namespace reason"),
         "hosts of a namespace are not told all of its routes: there are too many",

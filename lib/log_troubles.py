@@ -24,6 +24,7 @@ LASTING: Mapping[Entry, tuple[str, ...]] = {
     Entry.POOL_FULL: ("router",),
     Entry.POOL_LOW: ("router",),
     Entry.POOL_NOT_KEPT: ("router",),
+    Entry.POOL_NOT_SHARED: ("router",),
     Entry.RELOAD_FAILED: ("service", "reason"),
 }
 """Event -> the fields that say which trouble it is."""

@@ -9,20 +9,27 @@ Refuses to know: how an address is chosen (push_pool), which hosts there are (hu
 The file lies where a certificate lies that was made (stream_certificates). Where it cannot be written, a host
 still gets the address that its name's hash leads to; only where two names lead to the same one, the hosts
 get theirs in the order in which they come.
+
+In a cluster the leases are those of a list that all hubs share (Share, push_sharing). The file then says
+which list that was, in a line `# list LIFE NUMBER`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import gevent
 
+from lib.bounded_dict import BoundedDict
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import over, say, settle
@@ -31,10 +38,13 @@ from lib.push_pool import MAX_LEASES, Pool
 from lib.route_live import LiveRoutes
 from lib.route_table import LEASED
 from lib.service_files import write_whole
-from lib.service_scheduling import Breaths
+from lib.service_scheduling import Breaths, in_steps
 from lib.service_threads import aside
 from lib.settings import Hop, TableSettings
 from lib.stream_certificates import state_directory
+
+if TYPE_CHECKING:
+    from lib.push_shared import Row  # only hubs of clusters load it
 
 SAVE_SECONDS = 2.0
 """A new lease is in the file so many seconds later."""
@@ -44,6 +54,30 @@ MAX_BYTES = 16 << 20
 """A longer file is not read."""
 
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
+_changes = itertools.count(1)
+_MARK = re.compile(r"^# list ([0-9a-f]{16}) ([0-9]{1,18})$", re.MULTILINE)
+
+
+class Reply(Enum):
+    """What a shared pool says when a host is to be told its addresses."""
+
+    TOLD = "it can be told those that it has"
+    LATER = "it has to wait for a moment"
+    FULL = "no address is left for it"
+    NONE = "nobody knows now whether there is one for it"
+
+
+class Share(Protocol):
+    """The part that a router has in a pool of several hubs (push_sharing)."""
+
+    def ask(self, host: str, missing: list[int], sizes: list[int]) -> Reply:
+        """Whether a host can be told its addresses now."""
+
+    def left(self, host: str) -> None:
+        """A session of a host has ended."""
+
+    def touch(self) -> None:
+        """The router's settings have changed, or its table."""
 
 
 class Leases:
@@ -61,8 +95,25 @@ class Leases:
         """Hosts that are connected and have no address, as none was left for them."""
         self.freed = 0
         """Hosts with an address that have left since; as many of those without one can try again."""
+        self.share: Share | None = None
+        """What gives the addresses, where several hubs share them."""
+        self.mark = 0, ""
+        """(number, life) of the shared list that these leases were in; (0, "") for none."""
+        self.moved: BoundedDict[str, int] = BoundedDict(MAX_LEASES)
+        """Host -> the number of the change by which it has other addresses: later ones are larger."""
         if live.settings.pool:
             self._read()
+
+    @property
+    def name(self) -> str:
+        """The router's."""
+        return self._settings.name
+
+    @property
+    def own(self) -> tuple[bytes, ...]:
+        """The hub's own addresses that are in the pool, packed."""
+        own = (one.ip.packed for one in self._settings.own)
+        return tuple(one for one in own if any(covers(*prefix, one) for prefix in self._settings.pool))
 
     @property
     def file(self) -> Path:
@@ -76,6 +127,8 @@ class Leases:
             return
         self._reserved = _reserved(self._settings)
         if self._settings.pool == before.pool:
+            if self.share is not None:
+                self.share.touch()
             return
         self.pool.prefixes = self._settings.pool
         self.without.clear()  # all hosts are told anew
@@ -101,16 +154,45 @@ class Leases:
         self._look_what_is_left()
         if len(self.pool) != before and self.pool.prefixes:  # a pool that is gone may come back
             self._save_soon()
+        if self.share is not None:
+            self.share.touch()
 
-    def give(self, host: str, without: frozenset[int], is_here: Callable[[str], bool]) -> list[bytes]:
+    def adopt(self, rows: Iterable[Row], number: int, life: str) -> None:
+        """Have these leases of a shared list, the one seen longest ago first, and route to them."""
+        fixed = {(host, len(address)) for host, own in self._settings.fixed for address in own}
+        wanted = {key: lease.address for key, lease in in_steps(rows) if key not in fixed}
+        changed: set[str] = set()
+        step = Breaths()
+        for host, address in list(self.pool.leases()):
+            if wanted.get((host, len(address))) != address:
+                self.pool.check(host, address, wanted=False)
+                changed.add(host)
+            step()
+        for (host, size), address in wanted.items():
+            if self.pool.known(host, size) is None and self.pool.put(host, address):
+                changed.add(host)
+            else:
+                self.pool.seen(host)
+            step()
+        if changed or self.mark != (number, life):
+            self.mark = number, life
+            self._save_soon()
+        self._look_what_is_left()
+        self.route()  # before anybody is told
+        change = next(_changes)
+        for host in changed:
+            self.moved.renew(host, change)
+
+    def give(self, host: str, without: frozenset[int], is_here: Callable[[str], bool]) -> list[bytes] | None:
         """The packed addresses of a host, one for each version of IP but those of `without` (4, 16).
 
-        `is_here` says whether a host is connected.
+        `is_here` says whether a host is connected. None where other hubs have to be asked first.
         """
+        sizes = [size for size in self.pool.sizes if size not in without]
+        if self.share is not None:
+            return self._shared(self.share, host, sizes)
         found, missing = [], False
-        for size in self.pool.sizes:
-            if size in without:
-                continue
+        for size in sizes:
             before = len(self.pool), self.pool.known(host, size)
             address = self.pool.lease(host, size, is_here)
             if address is None:
@@ -127,11 +209,25 @@ class Leases:
             self._wants_none(host)
         return found
 
+    def _shared(self, share: Share, host: str, sizes: list[int]) -> list[bytes] | None:
+        known = {size: self.pool.known(host, size) for size in sizes}
+        reply = share.ask(host, [size for size in sizes if known[size] is None], sizes)
+        if reply is Reply.LATER:
+            return None
+        if reply is Reply.FULL:
+            self.without.add(host)
+            self._say_full(host)
+        elif reply is Reply.TOLD:
+            self._wants_none(host)
+        return [address for address in known.values() if address is not None]
+
     def left(self, host: str) -> None:
         """Note that a host was here until now."""
         self.pool.seen(host)
         self._wants_none(host)
-        if self.without and any(self.pool.known(host, size) for size in self.pool.sizes):
+        if self.share is not None:
+            self.share.left(host)
+        elif self.without and any(self.pool.known(host, size) for size in self.pool.sizes):
             self.freed += 1
 
     def _wants_none(self, host: str) -> None:
@@ -200,6 +296,8 @@ class Leases:
             return
         for host, address in _kept(text):
             self.pool.put(host, address)
+        if (mark := _MARK.search(text)) is not None:
+            self.mark = int(mark[2]), mark[1]
 
     def _text(self) -> str:
         if self.file.stat().st_size > MAX_BYTES:
@@ -214,6 +312,10 @@ class Leases:
         """Write the file now, whole or not at all."""
         name = self._settings.name
         lines = [f"# tunrouter: addresses of pool {name}; the host that was here longest ago is first"]
+        if self.share is None:
+            self.mark = 0, ""  # what is given now no other hub knows
+        elif self.mark[1]:
+            lines.append(f"# list {self.mark[1]} {self.mark[0]}")
         step = Breaths()
         for host, address in list(self.pool.leases()):
             lines.append(json.dumps([str(ip_address(address)), host], ensure_ascii=False))

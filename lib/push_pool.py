@@ -21,6 +21,8 @@ MAX_LEASES = 65_536
 """Addresses that a pool gives at most, of both versions of IP together."""
 TRIES = 4096
 """Places that are tried for a host before another one's address is taken."""
+UNFIT = 16
+"""Leases of addresses that it may not give (Pool.note) which are ended for one host at most."""
 
 Key = tuple[str, int]
 """(host name, bytes of its address: 4 or 16)."""
@@ -34,7 +36,7 @@ class Pool:
     ) -> None:
         """`may_give` says whether an address is nobody else's: no fixed one, no hub's, in no other route."""
         self.prefixes = tuple(prefixes)
-        self._may_give = may_give
+        self.may_give = may_give
         self._leases: OrderedDict[Key, bytes] = OrderedDict()
         """The one whose host was seen longest ago is first."""
         self._holders: dict[bytes, Key] = {}
@@ -64,15 +66,19 @@ class Pool:
         """The address that a host has, of a version of IP; None for none."""
         return self._leases.get((host, size))
 
+    def holder(self, address: bytes) -> str | None:
+        """The host that has an address; None for nobody."""
+        key = self._holders.get(address)
+        return key[0] if key is not None else None
+
     def put(self, host: str, address: bytes) -> bool:
         """Note a lease that was kept; False where it cannot be any more."""
+        return self.fits(address) and self.note(host, address)
+
+    def note(self, host: str, address: bytes) -> bool:
+        """Note a lease of any address; False where the host has one already, or another host has this one."""
         key = host, len(address)
-        if (
-            key in self._leases
-            or address in self._holders
-            or len(self) >= MAX_LEASES
-            or not self._fits(address)
-        ):
+        if key in self._leases or address in self._holders or len(self) >= MAX_LEASES:
             return False
         self._hold(key, address)
         return True
@@ -87,11 +93,14 @@ class Pool:
         if had is not None:
             self._leases.move_to_end(key)
             return had
-        if len(self) >= MAX_LEASES and not self._take_back(0, is_here):
+        if len(self) >= MAX_LEASES and self._take_back(0, is_here) is None:
             return None
         address = self._free(host, size)
-        if address is None and self._take_back(size, is_here):
-            address = self._free(host, size)
+        for _ in range(UNFIT):
+            taken = None if address is not None else self._take_back(size, is_here)
+            if taken is None:
+                break
+            address = taken if self.fits(taken) else None
         if address is not None:
             self._hold(key, address)
         return address
@@ -105,7 +114,7 @@ class Pool:
     def check(self, host: str, address: bytes, wanted: bool = True) -> None:
         """End a lease that is not wanted, or whose address is somebody else's or not in the pool any more."""
         key = host, len(address)
-        if self._leases.get(key) == address and not (wanted and self._fits(address)):
+        if self._leases.get(key) == address and not (wanted and self.fits(address)):
             self._end(key)
 
     def _hold(self, key: Key, address: bytes) -> None:
@@ -117,10 +126,11 @@ class Pool:
         del self._holders[self._leases.pop(key)]
         self._given[key[1]] -= 1
 
-    def _fits(self, address: bytes) -> bool:
+    def fits(self, address: bytes) -> bool:
+        """Whether an address is one that it may give."""
         return any(
             covers(*prefix, address) and not _is_end(prefix, address) for prefix in self.prefixes
-        ) and self._may_give(address)
+        ) and self.may_give(address)
 
     def _free(self, host: str, size: int) -> bytes | None:
         """An address that nobody has, from where the host's own begins to be looked for."""
@@ -139,19 +149,20 @@ class Pool:
                 place -= counts[number]
                 number += 1
             address = (int.from_bytes(prefixes[number][0], "big") + 1 + place).to_bytes(size, "big")
-            if address not in self._holders and self._may_give(address):
+            if address not in self._holders and self.may_give(address):
                 return address
         return None
 
-    def _take_back(self, size: int, is_here: Callable[[str], bool]) -> bool:
-        """Take back the lease of the host that has been away for longest; of any version of IP for size 0."""
+    def _take_back(self, size: int, is_here: Callable[[str], bool]) -> bytes | None:
+        """Take back the address of who has been away for longest; of any version of IP for size 0."""
         for key in list(self._leases):
             if is_here(key[0]):
                 self._leases.move_to_end(key)
             elif not size or key[1] == size:
+                address = self._leases[key]
                 self._end(key)
-                return True
-        return False
+                return address
+        return None
 
 
 def _count(prefix: bytes, length: int) -> int:

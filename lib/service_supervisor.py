@@ -27,6 +27,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     names are looked up, resolv.conf is kept client_stub         no client wants names
     names are listed                         client_hosts        the same
     a registry is heard, written and read    cluster_redis       the cluster is left; no fault of it
+    pools are shared                         push_sharing        the same
     leases of other hubs are looked at       cluster_live        the cluster is left
     links are looked after                   cluster_links       the cluster is left
     hosts that come and go are told of       notify_watch        the process ends; no fault of it

@@ -72,6 +72,8 @@ COMMONS = 64 << 20
 namespace who was there, and which of several gateways a flow has."""
 LEASE = 1000
 """An address that a host got from a pool."""
+SHARED_LEASE = 900
+"""What it takes besides in the list that hubs of a cluster share, while that is changed (push_shared)."""
 MAX_LEASES = 65536
 PRESENCE = 4 * 65536 * 450
 """Hosts of which `notify` remembers what it has told."""
@@ -107,8 +109,9 @@ def parts(settings: Settings) -> list[Part]:
     """The parts of the memory that a process with these settings holds at most."""
     found = [Part("the program", BASE + LOG)]
     routes = sum(len(table.routes) for table in settings.tables)
+    lease = LEASE + (SHARED_LEASE if settings.cluster is not None else 0)
     tables: float = routes * ROUTE + sum(
-        min(MAX_LEASES, _addresses(table)) * LEASE for table in settings.tables
+        min(MAX_LEASES, _addresses(table)) * lease for table in settings.tables
     )
     domains = _domains(settings.hubs)
     kinds = _kinds(settings.tables)

@@ -65,6 +65,7 @@ class Node:
             output=Output(),
             pauses=Pauses(),
             domain=self.domain,
+            tables=SimpleNamespace(routers=list),
         )
         whole: dict[str, Any] = {
             "name": name,

@@ -110,6 +110,7 @@ NO_ADDRESSES = {
     "config_sources": "a host in brackets, or one without colons, gets Redis's port",
     "enrol_address": "a host in brackets, or one without colons, gets the hub's port",
     "errors": "file:line:column",
+    "push_shared_redis": "a key of Redis",
     "service_supervisor": "file:line",
 }
 """Modules that put a colon between two values which are no host and port."""

@@ -38,6 +38,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         output=Output(),
         pauses=Pauses(),
         domain=Domain({}),
+        tables=SimpleNamespace(routers=list),
     )
     made = Cluster(SETTINGS, owner)
     monkeypatch.setattr(made.redis, "stop", lambda: None)  # there is no Redis

@@ -51,9 +51,9 @@ PIN = f"sha256:{64 * 'a'}"
 BOLT = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 
 
-def trusting(*rows: dict[str, Any]) -> str:
+def trusting(*rows: dict[str, Any], **more: Any) -> str:
     cluster = link(secret=None, tls={"certFile": "hub.pem", "keyFile": "hub.key"}) | {"trust": list(rows)}
-    return changed(cluster=cluster, namespaces=[{"id": BOLT, "title": "Bolt"}])
+    return changed(cluster=cluster, namespaces=[{"id": BOLT, "title": "Bolt"}], **more)
 
 
 def service(name: str, addr: str, **more: Any) -> dict[str, Any]:
@@ -64,6 +64,14 @@ def service(name: str, addr: str, **more: Any) -> dict[str, Any]:
         "handler": {"type": "router", "metadata": metadata},
         "listener": {"type": "tcp"},
     }
+
+
+OUTSIDE = {
+    "name": "b",
+    "addr": ":2",
+    "handler": {"type": "router", "metadata": {"router": "r"}},
+    "listener": {"type": "tcp"},
+}
 
 
 def test_what_it_means() -> None:
@@ -131,9 +139,18 @@ WRONG = {
         changed(services=[service("hub", ":1", entrypoint="192.0.2.1:7000")]),
         "'entrypoint' is for an sd that is a plugin",
     ),
-    "a pool": (
-        changed(routers=[{"name": "r", "address": "10.0.0.1/24", "pool": "10.0.0.0/24"}]),
-        "'pool' is not supported in a cluster yet",
+    "a pool of a service that is not in the cluster": (
+        changed(
+            routers=[{"name": "r", "pool": "10.0.0.0/24"}],
+            services=[service("a", ":1"), OUTSIDE],
+        ),
+        "service b is not in the cluster, and there is a 'pool'",
+    ),
+    "a pool of hubs without a secret": (
+        trusting(
+            {"hub": "hub-2", "pin": PIN, "namespaces": "*"}, routers=[{"name": "r", "pool": "10.0.0.0/24"}]
+        ),
+        "router r: 'pool' in a cluster without a common secret",
     ),
     "trust and a secret": (
         changed(cluster=link() | {"trust": [{"hub": "hub-2", "pin": PIN}]}),
@@ -231,3 +248,8 @@ def test_nobody_is_trusted_unless_it_is_written() -> None:
     assert whole.cluster is not None
     assert whole.cluster.trust == ()
     assert any("no other hub is trusted" in str(one) for one in whole.warnings)
+
+
+def test_a_pool_is_shared_by_hubs_with_a_secret() -> None:
+    found = settings(changed(routers=[{"name": "r", "address": "10.0.0.1/24", "pool": "10.0.0.0/24"}]))
+    assert [table.pool for table in found.tables] == [((bytes([10, 0, 0, 0]), 24),)]

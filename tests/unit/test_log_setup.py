@@ -182,6 +182,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
     local["observe_delivery.py"] = {"fold"}  # its own name and one of two words
     local["cluster_sd.py"] = {"name", "self._settings.sd.name"}  # of a section of the configuration
     local["cluster_redis.py"] = {"outcome.name"}  # one of a few words
+    local["push_sharing.py"] = {"router", "registry", "name"}  # of the configuration
     local["cluster_trust.py"] = {"file"}  # of the configuration
     local["cluster_links.py"] = {"link.name"}  # of a hub that has shown the cluster's secret
     local["worker_crew.py"] = {"worker.name"}  # its number
