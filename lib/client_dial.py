@@ -32,7 +32,7 @@ TEMPORARY = frozenset({Status.TIMEOUT, Status.SERVICE_UNAVAILABLE, Status.INTERN
 
 _MEANINGS: dict[int, str] = {
     Status.BAD_REQUEST: "the hub does not understand this client",
-    Status.UNAUTHORIZED: "the hub wants a login, and this one is wrong or missing",
+    Status.UNAUTHORIZED: "the hub wants a login, and this one is wrong, missing, or revoked",
     Status.FORBIDDEN: "the login or certificate is not for this host name or namespace, or the name is taken",
     Status.SERVICE_UNAVAILABLE: "the hub ends, or cannot ask who decides about clients",
     Status.HOST_UNREACHABLE: "the hub's ingress does not let this host name into this namespace",

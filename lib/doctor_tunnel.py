@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_interface
+from itertools import filterfalse
 
 from lib.doctor_facts import Far, Neighbour, Session
 from lib.doctor_finding import Finding
@@ -31,12 +32,24 @@ def sessions(facts: tuple[Session, ...]) -> Iterator[Finding]:
                 WARNED,
                 "tunrouter status; tunrouter drops",
             )
+        for line in filter(_is_of_address, one.refused):
+            yield Finding(
+                f"service {one.service}: this host has not the address that the hub gives it: {line}",
+                "the hub routes that address here, and no other host reaches this one by it",
+                "give it one of another network: another pool on the hub, or hosts: {"
+                f"{one.host}: ADDRESS}} of its router; or give the network here other addresses",
+            )
+
+
+def _is_of_address(line: str) -> bool:
+    """Whether a line about what is not set is about an address of this host (push_accept)."""
+    return line.startswith("address ")
 
 
 def refused(facts: tuple[Session, ...]) -> Iterator[Finding]:
-    """A client does not set something that its hub tells it."""
+    """A client does not set a route, or something else, that its hub tells it, and does well without."""
     for one in facts:
-        for line in one.refused:
+        for line in filterfalse(_is_of_address, one.refused):
             yield Finding(
                 f"service {one.service}: not set of what the hub tells: {line}",
                 "what the hub tells is set where it does no harm here",

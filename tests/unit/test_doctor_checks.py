@@ -108,6 +108,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("running process", "ailing", doctor_process.stopped(["/etc/a.yaml"]), "runs here by /etc/a.yaml", "systemctl start"),
     ("session", "sessions", (Session("s", "host-2", "", "10.0.0.1:8443: refused", ()),), "no session: 10.0.0.1:8443: refused", ""),
     ("session", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", ("reverse-path …",)),), "reverse-path", "tunrouter drops"),
+    ("session", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", (), ("address 10.20.0.9/32: it is in 10.20.0.0/24, a network of eth0",)),), "has not the address that the hub gives it: address 10.20.0.9/32", "hosts: {host-2: ADDRESS}"),
     ("hub's settings", "sessions", (Session("s", "host-2", "10.0.0.1:8443", "", (), ("route 0.0.0.0/0: a default route",)),), "not set of what the hub tells: route 0.0.0.0/0", "acceptRoutes"),
     ("names of hosts", "domains", (DOMAIN._replace(answers=False),), "does not answer for names of tun.example at 10.9.0.1", "dig @10.9.0.1 tun.example"),
     ("names of hosts", "domains", (DOMAIN._replace(resolves=False, by="resolved"),), "names of tun.example are not asked of the hub", "resolvectl domain tun0 '~tun.example'"),
