@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from lib.push_shared_redis import PoolStore
+from lib.settings_sources import RedisSource
 from lib.stream_certificates import state_directory
 from tests.e2e.test_join import own
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
@@ -19,6 +22,7 @@ from tests.support.tls import Authority, Pair
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
 
+SECRET = "a secret of thirty-two letters or more"
 HUB = """\
 services:
 - name: hub
@@ -28,7 +32,7 @@ services:
 sds: [{{name: registry, redis: {{addr: "127.0.0.1:{redis}"}}}}]
 cluster:
   name: hub-{number}
-  link: {{listen: "127.0.0.1:{link}", address: "127.0.0.1:{link}", secret: a secret of thirty-two letters or more}}
+  link: {{listen: "127.0.0.1:{link}", address: "127.0.0.1:{link}", secret: {secret}}}
 routers: [{{name: {router}, address: 10.20.0.{number}/24, pool: 10.20.0.0/24}}]
 """
 
@@ -43,12 +47,18 @@ class Hubs:
         self.redis = Redis(topology.hub)
         self.redis.start()
 
+    @property
+    def key(self) -> str:
+        """The key of the pool's list."""
+        return PoolStore(RedisSource("", key="tunrouter:cluster"), SECRET.encode()).key_of(self.router)
+
     def start(self, number: int) -> Process:
         text = HUB.format(
             port=8442 + number,
             link=7000 + number,
             number=number,
             redis=PORT,
+            secret=SECRET,
             router=self.router,
             cert=self._pair.cert,
             key=self._pair.key,
@@ -66,6 +76,17 @@ class Hubs:
         ways = ",".join(f"{address}:{8442 + hub}" for hub in hubs)
         mark = f"pin=sha256:{self._pair.fingerprint}&strategy=fifo&failTimeout=1s"
         return start(namespace, "-L", f"tun:///{name}", "-F", f"router+tls://{ways}?{mark}")
+
+
+@contextmanager
+def stopped_redis(redis: Redis) -> Iterator[None]:
+    """Let Redis stand still meanwhile: it takes connections and says nothing."""
+    assert redis._process is not None
+    redis._process.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        redis._process.send(signal.SIGCONT)
 
 
 def address(namespace: Namespace) -> str:
@@ -115,6 +136,20 @@ def test_two_hubs_give_addresses_of_one_pool(
         assert len({one, two, three}) == 3
         reach(topology.host_2, three)
         wait_for(lambda: "pool-not-shared" not in troubles(hubs.control(2)))
+
+        hubs.start(1)
+        hubs.redis.do("FLUSHALL")
+        wait_for(lambda: hubs.redis.do("EXISTS", hubs.key).strip() == "1", 15)
+        late.stop()
+        wait_for(lambda: own(topology.host_1) == [])
+        with stopped_redis(hubs.redis):
+            late = hubs.host(topology.host_1, "host-3", 1)
+            assert address(topology.host_1) == three, "a hub that was started anew has read the list"
+        late.stop()
+        wait_for(lambda: own(topology.host_1) == [])
+        hubs.host(topology.host_1, "host-1", 1)
+        assert address(topology.host_1) == one, "nothing was lost"
+        reach(topology.host_2, one)
     finally:
         (state_directory() / f"pool-{hubs.router}").unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +109,17 @@ def test_leases_are_bounded() -> None:
     finally:
         push_pool.MAX_LEASES = most
     assert [host for host, _ in given_out.leases()] == ["h7", "h8", "h9"]
+
+
+def test_an_address_that_is_taken_back_is_the_one_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far from where the new host's begins to be looked for; else one host loses it and nobody has it."""
+    monkeypatch.setattr(push_pool, "TRIES", 1)
+    given_out = pool("10.20.0.0/24")
+    there: set[str] = set()
+    for number in range(300):
+        before = len(given_out)
+        assert given_out.lease(f"host-{number}", 4, lambda host: host == "host-0") is not None
+        assert len(given_out) in (before, before + 1)
+        there |= {host for host, _ in given_out.leases()}
+    assert given_out.known("host-0", 4) is not None
+    assert len(there) == 300
