@@ -68,7 +68,7 @@ def run(
     name = re.sub(r"[^A-Za-z0-9._@-]", "_", token.host)
     config, login = directory / f"{name}.yaml", directory / f"{name}.login"
     try:
-        _check_free(config)
+        _check_free(config, token)
         directory.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         password = _password(token, login)
         reply = client_enrol.enrol(token, enrol_book.hashed(password.encode()))
@@ -95,12 +95,33 @@ def _pending(login: Path) -> Path:
     return login.with_name(f"{login.name}.new")
 
 
-def _check_free(config: Path) -> None:
-    """Raise HostError for a configuration that was not written by join: it is somebody's work."""
+def _check_free(config: Path, token: Token) -> None:
+    """Raise HostError for a configuration that is somebody's work, or whose login this would take away."""
     with suppress(FileNotFoundError):
-        if not config.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+        text = config.read_text(encoding="utf-8", errors="replace")
+        if not text.startswith(MARK):
             hint = "move it away, or choose another directory with --into DIR"
             raise HostError(f"{config} is there already, and was not written by `tunrouter join`; {hint}")
+        if why := _other(text, token):
+            raise HostError(
+                f"{config} is {why}, whose login would be lost; ask for an invitation under another name, "
+                f"move it and {config.stem}.login away, or choose another directory with --into DIR"
+            )
+
+
+def _other(text: str, token: Token) -> str:
+    """Of what else a configuration is that join has written; empty where it is of the same host and hub.
+
+    A hub may have another address by now, or another certificate, but not both.
+    """
+    first = text.partition("\n")[0].removeprefix(f"{MARK} for the hub ").removesuffix(".")
+    is_same = token.pin and f"sha256:{token.pin.hex()}" in text
+    if not is_same and first != join_host_port(token.address, token.port):
+        return f"of another hub, {first}"
+    named = ids.format_uuid(token.namespace) in text
+    if not named if token.namespace != ids.NO_NAMESPACE else "router.id" in text:
+        return "of another namespace of this hub"
+    return "" if f"- name: {json.dumps(token.host)}\n" in text else "of another host name"
 
 
 def _keep_old(config: Path) -> None:

@@ -269,7 +269,7 @@ def revoke(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, 
         raise ValueError(f"no host {host[:64]!r} is enrolled or invited here; {hint}")
     if len(found) > 1 and not request.get("all"):
         many = counted(len(found), "namespace")
-        named = ", ".join(f"--ns {ids.format_uuid(place[0])}" for _, place in found)
+        named = ", ".join(namespace_titles.option(place[0]) for _, place in found)
         raise ValueError(f"{many} have a host {host[:64]!r}: {named}; say which one, or --all")
     ended, notes = 0, []
     for live, place in found:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from lib import ids
+from lib import ids, namespace_titles
 from lib.addresses import address
 from lib.forward_explain import Explanation, explain, protocol_and_port, source_for
 from lib.humanize import counted
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.namespace_titles import namespace_named
 from lib.route_gateways import Gateway
 from lib.route_plugin_cache import PluginCache
 from lib.route_table import RouteTable
@@ -58,7 +57,7 @@ def read_question(domain: Domain, request: Mapping[str, Any]) -> Question:
     destination = _packed(str(request["to"]), "ADDRESS")
     wanted = str(request.get("ns") or "")
     host = str(request["from"])
-    namespace = domain.namespace(namespace_named(wanted) if wanted else _where(domain, host))
+    namespace = domain.namespace(namespace_titles.namespace_named(wanted) if wanted else _where(domain, host))
     gateway = namespace.gateways.get(host)
     attachment = (
         gateway.attachments[0] if gateway is not None else Attachment(namespace, host, "(not connected)")
@@ -98,7 +97,7 @@ def _only(keys: Iterable[bytes], host: str) -> bytes:
     if ids.NO_NAMESPACE in found:
         return ids.NO_NAMESPACE
     if len(found) > 1:
-        named = [f"--ns {ids.format_uuid(key)}" for key in found[:MAX_NAMED]]
+        named = list(map(namespace_titles.option, found[:MAX_NAMED]))
         more = [f"{len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
         listed = ", ".join([*named, *more])
         several = counted(len(found), "namespace")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from lib import ctl_cluster, ctl_filter, ids, namespace_titles
+from lib import ctl_cluster, ctl_filter, namespace_titles
 from lib.did_you_mean import did_you_mean
 from lib.hub import Hub
 from lib.hub_session import HubSession
@@ -56,7 +56,7 @@ def sessions_of(hubs: Mapping[str, Hub], request: Mapping[str, Any]) -> list[Hub
     places: dict[int, str] = {}
     for name, session in found:
         inside = session.attachment.namespace
-        places.setdefault(id(inside), f"--ns {ids.format_uuid(inside.id)} --service {name}")
+        places.setdefault(id(inside), f"{namespace_titles.option(inside.id)} --service {name}")
     if len(places) > 1 and not request.get("all"):
         named = list(places.values())
         more = [f"{len(named) - MAX_NAMED} more"] if len(named) > MAX_NAMED else []

@@ -10,6 +10,7 @@ is only a word for people: nothing is looked up by it but what a person has type
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from itertools import islice
@@ -59,6 +60,11 @@ def named(namespace: bytes) -> str:
     """A namespace as the log names it: `Shop Berlin (e87f56dd-…)`, or only its UUID."""
     title, uuid = _by_namespace.get(namespace), format_uuid(namespace)
     return f"{title} ({uuid})" if title else uuid
+
+
+def option(namespace: bytes) -> str:
+    """The option of a command line that names a namespace, to be typed as it is: `--ns 'Shop Berlin'`."""
+    return f"--ns {shlex.quote(title_of(namespace) or format_uuid(namespace))}"
 
 
 def title_of_uuid(uuid: str) -> str:

@@ -201,6 +201,42 @@ def test_somebody_s_own_configuration_stays(tmp_path: Path, hub: list[bytes]) ->
     assert own.with_name("host-7.yaml.before").read_text().endswith("# changed\n")
 
 
+OTHER_HUB = replace(TOKEN, address="home.example", pin=b"q" * 32)
+
+
+@pytest.mark.parametrize(
+    ("before", "token", "why"),
+    [
+        (TOKEN, OTHER_HUB, "of another hub, hub.example:8443"),
+        (TOKEN, replace(TOKEN, port=443, pin=b"", kind="wss"), "of another hub, hub.example:8443"),
+        (TOKEN, replace(TOKEN, namespace=bytes(15) + b"\1"), "of another namespace"),
+        (TOKEN, replace(TOKEN, namespace=bytes(16)), "of another namespace"),
+        (replace(TOKEN, namespace=bytes(16)), TOKEN, "of another namespace"),
+        (replace(TOKEN, host="a/b"), replace(TOKEN, host="a_b"), "of another host name"),
+    ],
+)
+def test_the_login_of_another_hub_or_host_is_not_taken_away(
+    tmp_path: Path, hub: list[bytes], before: Token, token: Token, why: str
+) -> None:
+    """A laptop may have the same name at two hubs, and its login is nowhere else."""
+    join(tmp_path, before)
+    kept = {path: path.read_bytes() for path in (tmp_path / "etc").iterdir()}
+    with pytest.raises(HostError, match=f"is {why}.*, whose login would be lost; .*another name"):
+        join(tmp_path, token)
+    assert {path: path.read_bytes() for path in (tmp_path / "etc").iterdir()} == kept
+    assert len(hub) == 1, "and the invitation is still good"
+
+
+@pytest.mark.parametrize("token", [replace(TOKEN, address="new.example"), replace(TOKEN, pin=b"q" * 32)])
+def test_the_same_hub_may_have_moved_or_have_another_certificate(
+    tmp_path: Path, hub: list[bytes], token: Token
+) -> None:
+    for one in (TOKEN, token):
+        assert join(tmp_path, one) == 0
+    assert settings(tmp_path).nodes[0].host == token.address
+    assert len(hub) == 2
+
+
 def test_the_line_on_standard_input(
     tmp_path: Path, hub: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,13 @@ def test_requests_take_a_title_and_replies_have_one() -> None:
     question = ctl_explain.read_question(domain, {"from": "host-1", "to": "10.0.0.9", "ns": "Shop Berlin"})
     lines = ctl_explain.reply("hub", question, sessions=True)["lines"]
     assert ("namespace", f"Shop Berlin ({UUID})") in [tuple(line) for line in lines]
+    other = Attachment(domain.namespace(bytes(16)), "host-1", "10.0.0.2:1")
+    domain.enter(other, 0.0)
+    hub.sessions[2] = SimpleNamespace(attachment=other)
+    with pytest.raises(
+        ValueError, match=r": --ns 'Shop Berlin' --service hub, --ns 0{8}-\S+ --service hub; say"
+    ):
+        ctl_sessions.sessions_of({"hub": hub}, {"host": "host-1"})
     assert capture_service._choice({"ns": "Shop Berlin"}).namespace == BERLIN.hex()
     wanted = ctl_filter.read({"host": "host-1", "ns": "Shop Berlin"})
     assert wanted.words() == {"host": "host-1", "ns": UUID, "title": "Shop Berlin"}
