@@ -25,6 +25,7 @@ import gevent
 from lib import (
     __version__,
     cli_config,
+    cli_join,
     cli_paper,
     config_check,
     config_check_certificates,
@@ -56,8 +57,8 @@ from lib.settings import ClientSettings, Settings
 
 SECONDS = 9.0
 """How long all looks together may take; a look that is not over then is told of."""
-MAX_NAMED = 5
-"""Configurations that are named where there are several."""
+MAX_NAMED, MAX_READ = 5, 100
+"""Configurations that are named where there are several, and that are looked into."""
 _OURS = ("listens on", "'congestion'")
 """What `check` warns of and doctor looks at by itself, with the running process in mind."""
 
@@ -115,29 +116,39 @@ def run(arguments: Arguments) -> int:
             raise ConfigError([Problem(Position("--to"), f"{address[:64]!r} is no IP address")])
     bundle = os.path.abspath(arguments["--bundle"]) if arguments["--bundle"] else ""
     given = {**arguments, "-C": [*arguments["-C"], *arguments["FILE"]]}
-    found = doctor_processes.running(arguments["--control"], given["-C"])
+    found: list[Running | str] = [*doctor_processes.running(arguments["--control"], given["-C"])]
+    if not found and not given["-C"] and not given["-L"]:
+        found += _joined()
     if len(found) > 1 and (bundle or arguments["--json"]):
         raise ConfigError(_several(found))
     if arguments["--to"]:  # the far side of a tunnel: a hub has none
-        found = [one for one in found if one.clients] or found
+        found = [one for one in found if isinstance(one, str) or one.clients] or found
     status = 0
-    for number, running in enumerate(found or [None]):
+    for number, one in enumerate(found or [""]):
         print("\n" * (number > 0), end="")
-        status |= _look(given, running, bundle)
+        status |= _look(given, one, bundle)
     return status
 
 
-def _several(found: Sequence[Running]) -> list[Problem]:
-    """That one of several processes has to be named."""
-    listed = [Problem(Position(one.path), f"pid {one.pid}: {', '.join(one.files[:5])}") for one in found]
-    wrong = "several tunrouters run here, and one report is about one of them"
-    return [*listed, Problem(Position("--control"), wrong, "name one of them with --control PATH")]
+def _several(found: Sequence[Running | str]) -> list[Problem]:
+    """That one of several has to be named."""
+    running = [one for one in found if isinstance(one, Running)]
+    listed = [Problem(Position(one.path), f"pid {one.pid}: {', '.join(one.files[:5])}") for one in running]
+    if listed:
+        what, hint, option = "tunrouters run here", "name one of them with --control PATH", "--control"
+    else:
+        named = ", ".join(str(one) for one in found[:MAX_NAMED]) + ", …" * (len(found) > MAX_NAMED)
+        what, hint, option = f"configurations are here: {named}", f"tunrouter doctor {found[0]} …", "-C"
+    return [*listed, Problem(Position(option), f"several {what}; one report is about one of them", hint)]
 
 
-def _look(arguments: Arguments, running: Running | None, bundle: str) -> int:
-    """Look at one process, or at a configuration that none runs by; returns the exit status."""
+def _look(arguments: Arguments, found: Running | str, bundle: str) -> int:
+    """Look at a process, or at a configuration that none runs by; returns the exit status.
+
+    `found` is the one or the other; empty for the configuration that is named, or the default file.
+    """
     until = time.monotonic() + SECONDS
-    patient = _patient(arguments, running)
+    patient = _patient(arguments, found)
     facts = _facts(patient, until)
     report = doctor_checks.report(facts)
     if bundle:
@@ -155,34 +166,33 @@ def _look(arguments: Arguments, running: Running | None, bundle: str) -> int:
 # --- whose settings -----------------------------------------------------------------------------
 
 
-def _patient(arguments: Arguments, running: Running | None) -> _Patient:
-    """The configuration that is named; else that of the process, else the default file's or the only one."""
+def _patient(arguments: Arguments, found: Running | str) -> _Patient:
+    """The configuration that is named; else that of the process, else the one found, or the default file."""
     given = dict(arguments)
+    running = found if isinstance(found, Running) else None
     is_named = bool(given["-C"] or given["-L"])
-    if not is_named:
-        if running is not None:
-            given |= _own_arguments(running)
-        else:
-            given["-C"] = _joined()
+    if not is_named and running is not None:
+        given |= _own_arguments(running)
+    elif not is_named and found:
+        given["-C"] = [found]
     config = cli_config.read(given)
     return _Patient(config, cli_config.settings(given, config), given, running, is_named)
 
 
 def _joined() -> list[str]:
-    """The configuration that `tunrouter join` has written, where there is no default file.
+    """The configurations that `tunrouter join` has written: they come before the default file.
 
-    Raises ConfigError where there are several.
+    A package brings a default file, an example of a hub, to each box that joins another one.
     """
-    home = os.path.expanduser("~")
-    if any(map(os.path.exists, config_read.default_files(home))):
-        return []
-    folders = dict.fromkeys(map(os.path.dirname, config_read.default_files(home)))
-    found = [name for folder in folders if folder != "." for name in sorted(glob.glob(f"{folder}/*.yaml"))]
-    if len(found) > 1:
-        named = ", ".join(found[:MAX_NAMED]) + (", …" if len(found) > MAX_NAMED else "")
-        wrong = f"nothing runs here, and there are several configurations: {named}"
-        raise ConfigError([Problem(Position("-C"), wrong, f"tunrouter doctor {found[0]} looks at one")])
-    return found
+    folders = dict.fromkeys(map(os.path.dirname, config_read.default_files(os.path.expanduser("~"))))
+    names = [name for folder in folders if folder != "." for name in sorted(glob.glob(f"{folder}/*.yaml"))]
+    return list(filter(_is_of_join, names[:MAX_READ]))
+
+
+def _is_of_join(name: str) -> bool:
+    with suppress(OSError), open(name, encoding="utf-8", errors="replace") as file:
+        return file.read(len(cli_join.MARK)) == cli_join.MARK
+    return False
 
 
 def _own_arguments(running: Running) -> dict[str, list[str]]:
