@@ -51,6 +51,7 @@ class Running:
 def running(control: str | None, files: Sequence[str]) -> list[Running]:
     """The processes that are meant: by --control, by their files, or all that run here, MOST at most.
 
+    Those in our network namespace come before all others: of these nothing could be looked at.
     Raises HostError where the named one does not reply.
     """
     if control == "none":
@@ -62,11 +63,19 @@ def running(control: str | None, files: Sequence[str]) -> list[Running]:
     wanted = set(map(os.path.abspath, files))
     if wanted:
         found = [one for one in found if one.hello is not None and wanted & set(one.hello["files"])]
+    here = [one for one in found if one.hello is not None and _is_in_our_network(one.hello)]
     asked = []
-    for one in found[:MOST]:
+    for one in (here or found)[:MOST]:
         with suppress(HostError):
             asked.append(_asked(one.path, one.hello or {}))
     return asked
+
+
+def _is_in_our_network(hello: Mapping[str, Any]) -> bool:
+    """Whether a process is in our network namespace; True where that is not known."""
+    with suppress(OSError, KeyError):
+        return os.readlink(_PROC / str(hello["pid"]) / "ns" / "net") == os.readlink(_PROC / "self/ns/net")
+    return True
 
 
 def _asked(path: str, hello: Mapping[str, Any]) -> Running:

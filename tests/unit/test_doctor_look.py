@@ -18,12 +18,14 @@ import pytest
 
 from lib import (
     cli_doctor,
+    ctl_find,
     doctor_look_host,
     doctor_look_tunnel,
     doctor_look_way,
     doctor_ping,
     doctor_processes,
 )
+from lib.ctl_find import Found
 from lib.doctor_facts import Unknown
 from lib.errors import HostError, ProtocolError
 from lib.settings import ClientSettings, DeviceSettings, HubSettings, NodeSettings, Settings
@@ -196,3 +198,24 @@ def test_an_exit_does_not_ask_from_addresses_that_are_this_host_s_alone(
     assert isinstance(facts, tuple)
     asked = [[source for source, _ in one.answers] for one in facts]
     assert asked == [["10.20.0.7", "192.0.2.2"], ["fd20::7", "2001:db8::2"]]
+
+
+def test_processes_of_other_network_namespaces_are_looked_at_where_none_is_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def found(*pids: int) -> list[int]:
+        every = [Found(f"{pid}.sock", 0, {"pid": pid, "files": []}) for pid in pids]
+        monkeypatch.setattr(ctl_find, "own", lambda seconds: every)
+        return [one.pid for one in doctor_processes.running(None, [])]
+
+    for name, network in (("self", 1), ("7", 1), ("8", 2), ("9", 1)):
+        (tmp_path / name / "ns").mkdir(parents=True)
+        (tmp_path / name / "ns" / "net").symlink_to(f"net:[{network}]")
+    monkeypatch.setattr(doctor_processes, "_PROC", tmp_path)
+    monkeypatch.setattr(
+        doctor_processes, "_asked", lambda path, hello: doctor_processes.Running(hello["pid"], path, {}, ())
+    )
+    assert found(7, 8, 9) == [7, 9]
+    assert found(8) == [8]
+    assert found(8, 10) == [10], "of one that cannot be known"
+    assert len(found(*[7] * 20)) == doctor_processes.MOST
