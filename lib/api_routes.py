@@ -68,7 +68,7 @@ def routes(process: Process) -> list[Route]:
 def _of_no_tunnel() -> Iterator[Route]:
     """Kinds of which there is nothing here: GOST's answers about none, and why there can be none."""
     for key, noun in _ELSEWHERE.items():
-        path, why = f"/config/{key}", f"{key} {keys_of('Config')[key]}"
+        path, why = f"/config/{key}", f"{key!r} {keys_of('Config')[key]}"
         yield Route("GET", path, lambda request: Reply({"data": {"count": 0, "list": None}}), ALL_READ)
         yield Route("GET", f"{path}/<name>", lambda request: Reply({"data": None}), ALL_READ)
         yield Route("POST", path, partial(_refuse, INVALID, why))

@@ -107,7 +107,7 @@ def test_kinds_of_gost_that_no_tunnel_has(api: Api, kind: str) -> None:
     assert ask(api, "PUT", f"{kind}/x", {"name": "x"}) == ask(api, "DELETE", f"{kind}/x") == missing
     status, said = ask(api, "POST", kind, {"name": "x"})
     assert (status, said["code"]) == (400, 40001)
-    assert said["msg"].startswith(f"{kind} is for what ")
+    assert said["msg"].startswith(f"{kind!r} is for what ")
     assert api.ask("GET", f"/config/{kind}").status == 401
 
 
