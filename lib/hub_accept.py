@@ -84,7 +84,7 @@ class Sparing:
         """Accept the next connection (called by gevent); None where there is none now."""
         try:
             check_left(self.socket.fileno(), self.leaves)
-            return super().do_read()  # type: ignore[misc]  # the server's
+            return self.accept_one()
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -93,6 +93,10 @@ class Sparing:
             self._timer = self.loop.timer(ROOM_SECONDS if self.make_room() else PAUSE_SECONDS)
             self._timer.start(self._start_accepting_if_started)
             return None
+
+    def accept_one(self: Any) -> Any:
+        """The next connection and its address, for do_handle(); None where there is none now."""
+        return super().do_read()  # type: ignore[misc]  # the server's
 
 
 class Server(Sparing, StreamServer):  # type: ignore[misc]  # gevent has no types

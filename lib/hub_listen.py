@@ -34,10 +34,11 @@ def opened(
     clients: Pool,
     make_room: Callable[[], bool],
     shared: bool = False,
+    kind: type[Server] = Server,
 ) -> Server:
     """A server that listens, and accepts nothing before start(). Raises HostError.
 
-    `make_room` is called where descriptors have run out (hub_accept.Sparing).
+    `make_room` is called where descriptors have run out (hub_accept.Sparing). `kind` is the server's class.
     `shared`: another socket of ours listens there for a moment longer, with SO_REUSEPORT.
     """
     transport, name = settings.transport, settings.name
@@ -50,7 +51,7 @@ def opened(
     stream_options.use_congestion(sock, transport.congestion, name)
     if transport.mptcp and not stream_options.is_mptcp(sock):
         stream_options.tell_no_mptcp(name)
-    server = Server(sock, serve, clients, name, f"service {name}", ALL)
+    server = kind(sock, serve, clients, name, f"service {name}", ALL)
     server.make_room, server.greet = make_room, greet
     return server
 

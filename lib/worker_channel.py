@@ -12,10 +12,13 @@ import json
 import os
 import socket
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+import gevent.socket
 from gevent import monkey
+from gevent.lock import BoundedSemaphore
 
 MAX_MESSAGE = 1 << 16
 """Bytes of a message; what may be longer is put into a file in memory (`held`)."""
@@ -31,23 +34,46 @@ class Channel:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self._message = bytearray(MAX_MESSAGE)
+        # Only one greenlet can wait for a socket. In the process that forks nobody waits beside another one.
+        has_greenlets = isinstance(sock, gevent.socket.socket)
+        self._sending: Any = BoundedSemaphore(1) if has_greenlets else nullcontext()
 
     def send(self, message: Mapping[str, object], *descriptors: int) -> None:
         """Send a message; its descriptors stay open here. Raises OSError where the other end has gone."""
-        socket.send_fds(self._sock, [json.dumps(message).encode()], descriptors)
+        data, beside = _packed(message, descriptors)
+        with self._sending:
+            while not self._sock.sendmsg([data], beside):
+                pass  # gevent's says 0 where there is still no room after it has waited
+
+    def try_send(self, message: Mapping[str, object], descriptor: int) -> bool:
+        """Send a message with a descriptor; False where that had to wait. Raises OSError as send().
+
+        Only over a socket of gevent's.
+        """
+        if self._sending.locked():
+            return False  # others wait
+        data, beside = _packed(message, (descriptor,))
+        try:
+            # Not socket.send_fds(), which leaves out the flags.
+            self._sock.sendmsg([data], beside, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """The next message with its descriptors, which are the caller's to close; None at the end."""
         try:
             # socket.recv_fds() would leave the descriptors open in programs that are started.
-            data, beside, _, _ = self._sock.recvmsg(MAX_MESSAGE, _SPACE, socket.MSG_CMSG_CLOEXEC)
+            into = [self._message]  # a new one for each message would be memory mapped and unmapped
+            size, beside, _, _ = self._sock.recvmsg_into(into, _SPACE, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return None
         found = array("i")
         for level, kind, content in beside:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 found.frombytes(content[: len(content) - len(content) % found.itemsize])
-        return (json.loads(data), list(found)) if data else None
+        return (json.loads(self._message[:size]), list(found)) if size else None
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -57,6 +83,12 @@ class Channel:
     def close(self) -> None:
         """Close this end: the other one sees the end."""
         self._sock.close()
+
+
+def _packed(message: Mapping[str, object], descriptors: Sequence[int]) -> tuple[bytes, list[Any]]:
+    """(a message's bytes, what goes beside them)."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+    return json.dumps(message).encode(), rights
 
 
 def pair(make: Any = socket.socket) -> tuple[Any, Any]:

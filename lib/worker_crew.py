@@ -7,6 +7,7 @@ Refuses to know: how connections come (worker_front), what a worker does with th
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -32,8 +33,10 @@ SILENT_SECONDS = 15.0
 """A worker that has said nothing for so long stands still, and is killed."""
 STEADY_SECONDS, PAUSE = 10.0, (0.05, 5.0)
 """A worker that lives for less is replaced after a pause, which doubles from the first to the second."""
-GIVE_SECONDS = 5.0
-"""How long a connection waits for a worker where there is none."""
+GIVE_SECONDS, AGAIN_SECONDS = 5.0, 0.02
+"""How long a connection waits for a worker where there is none, and until it is tried again."""
+_NO_ROOM = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
+"""Too many descriptors are on their way, or there is no memory: that passes."""
 REPLY_SECONDS = 30.0
 """How long a worker may take to look at the settings of a reload, or to use them."""
 
@@ -131,22 +134,52 @@ class Crew:
         """
         until = time.monotonic() + GIVE_SECONDS
         while True:
-            worker = min(self.ready(), key=lambda one: len(one.given), default=None)
+            worker = self._emptiest()
             if worker is None:
                 self.changed.clear()
                 if self._ending or not self.changed.wait(max(0.0, until - time.monotonic())):
                     return False
                 continue
-            self._numbers += 1
-            number = self._numbers
-            worker.given[number] = over
-            message = {"do": "connection", "service": service, "number": number, "address": list(address)}
+            message = self._note(worker, service, address, over)
             try:
                 worker.channel.send(message, descriptor)
                 return True
-            except OSError:  # it has died, which its reader finds out too
-                worker.given.pop(number, None)
-                worker.ready = False
+            except OSError as error:
+                self._take_back(worker, message["number"], error)
+            if worker.ready:
+                if self._ending or time.monotonic() > until:
+                    return False
+                gevent.sleep(AGAIN_SECONDS)
+
+    def give_at_once(self, service: str, descriptor: int, address: Any, over: Over) -> bool:
+        """As give(), but never waits: False where that would be needed."""
+        worker = self._emptiest()
+        if worker is None:
+            return False
+        message = self._note(worker, service, address, over)
+        try:
+            if worker.channel.try_send(message, descriptor):
+                return True
+            worker.given.pop(message["number"], None)
+        except OSError as error:
+            self._take_back(worker, message["number"], error)
+        return False
+
+    def _emptiest(self) -> Worker | None:
+        return min(self.ready(), key=lambda one: len(one.given), default=None)
+
+    def _note(self, worker: Worker, service: str, address: Any, over: Over) -> dict[str, Any]:
+        """Note that a worker has a connection; returns what it is to be told."""
+        self._numbers += 1
+        worker.given[self._numbers] = over
+        return {"do": "connection", "service": service, "number": self._numbers, "address": address}
+
+    @staticmethod
+    def _take_back(worker: Worker, number: int, error: OSError) -> None:
+        """A worker has not got a connection: it has died, as its reader finds out too, or has no room."""
+        worker.given.pop(number, None)
+        if error.errno not in _NO_ROOM:
+            worker.ready = False
 
     # --- messages
 

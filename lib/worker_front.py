@@ -1,6 +1,7 @@
 """The listening socket of a hub whose sessions are in workers: connections are accepted, counted, given away.
 
-Knows: the limits of connections and handshakes by address, which hold for all workers together.
+Knows: the limits of connections and handshakes by address, which hold for all workers together; that a
+connection that is given away at once costs neither a greenlet nor a socket of gevent's.
 Refuses to know: which worker gets a connection (worker_crew), what it is (hub).
 """
 
@@ -8,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gevent.pool import Pool
 
-from lib import ctl_drops, hub_listen, hub_log, stream_options
+from lib import ctl_drops, hub_listen, hub_log, stream_options, worker_channel
 from lib.addresses import host_of
 from lib.forward_drop_reasons import Refusal
 from lib.hub_accept import Server
@@ -21,7 +22,25 @@ from lib.limits import Gate, Visit
 from lib.settings import HubSettings
 from lib.settings_memory import MAX_CLIENTS
 from lib.stream_tcp import format_peer
-from lib.worker_crew import Crew
+from lib.worker_crew import Crew, Over
+
+
+class _Server(Server):
+    """Accepts descriptors, of which no sockets are made here."""
+
+    take: Callable[[int, Any], None]
+
+    def accept_one(self) -> tuple[int, Any] | None:
+        """The descriptor of the next connection, and its address; None where there is none now."""
+        try:
+            descriptor, address = self.socket._accept()
+        except BlockingIOError:
+            return None
+        return int(descriptor), address
+
+    def do_handle(self, descriptor: int, address: Any) -> None:
+        """Let a connection be given away (called by gevent, so it never waits)."""
+        self.take(descriptor, address)
 
 
 class Front:
@@ -37,7 +56,11 @@ class Front:
         self._accepting = Pool()
         self._crew: Crew | None = None
         self._inside = 0
-        self._server: Server = hub_listen.opened(settings, _same, self._serve, self._accepting, lambda: False)
+        nobody = lambda *_: None  # noqa: E731  no socket is made of what is accepted, so none is served
+        self._server: Any = hub_listen.opened(
+            *(settings, nobody, nobody, self._accepting, lambda: False), kind=_Server
+        )
+        self._server.take = self._take
 
     @property
     def address(self) -> Any:
@@ -70,33 +93,37 @@ class Front:
         """Rows of `drops`: the clients that were turned away here."""
         return ctl_drops.refusals_of(self.settings.name, self, time.monotonic())
 
-    def _serve(self, sock: Any, address: Any) -> None:
+    def _take(self, descriptor: int, address: Any) -> None:
         peer = format_peer(address)
         visit = Visit(host_of(peer))
         refusal = self.gate.enter(visit, time.monotonic())
         if refusal is None and self._inside >= MAX_CLIENTS:
             self.gate.leave(visit)
             refusal = Refusal.CONNECTIONS
-        if refusal is not None:
-            self._refuse(refusal, peer)
-        elif self._crew is not None:
+        if refusal is None and self._crew is not None:
             self._inside += 1
 
             def over() -> None:
                 self._inside -= 1
                 self.gate.leave(visit)
 
-            if not self._crew.give(self.settings.name, sock.fileno(), address, over):
+            if not self._crew.give_at_once(self.settings.name, descriptor, address, over):
+                self._accepting.spawn(self._wait, self._crew, descriptor, address, over, peer)
+                return
+        worker_channel.shut(descriptor)
+        if refusal is not None:
+            self._refuse(refusal, peer)
+
+    def _wait(self, crew: Crew, descriptor: int, address: Any, over: Over, peer: str) -> None:
+        """Wait until a worker takes a connection: there may be none for a while."""
+        try:
+            if not crew.give(self.settings.name, descriptor, address, over):
                 over()
                 self._refuse(Refusal.NO_WORKER, peer)
-        sock.close()
+        finally:
+            worker_channel.shut(descriptor)
 
     def _refuse(self, refusal: Refusal, peer: str) -> None:
         self.refused[refusal] += 1
         self.turned_away[refusal] = time.monotonic(), peer, refusal.doc
         hub_log.refused(self.settings.name, peer, refusal, refusal.doc)
-
-
-def _same(sock: Any, address: Any) -> Any:
-    """Whoever has connected is judged in a greenlet of its own: there may be no worker for a while."""
-    return address

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent.socket
+from gevent import monkey
 from gevent.pool import Pool
 
 from lib.hub_listen import Greet, Serve
+
+_OriginalSocket: Any = monkey.get_original("socket", "socket")
 
 
 class _Listener(gevent.socket.socket):  # type: ignore[misc]  # gevent has no types
@@ -52,7 +55,8 @@ class HandedServer:
 
     def take(self, descriptor: int, address: Any, over: Callable[[], None]) -> None:
         """Serve a connection in a greenlet of its own. `over` is called at its end."""
-        sock = gevent.socket.socket(fileno=descriptor)
+        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+        sock = _OriginalSocket(family, socket.SOCK_STREAM, -1, descriptor)  # a stream is made of it at once
         if not self.started:
             sock.close()
             over()

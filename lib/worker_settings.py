@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib.settings import Settings, TableSettings
+from lib.settings_limits import HubLimits
 from lib.settings_transport import STREAM
 
 ROWS = 1024
@@ -25,10 +26,23 @@ ROWS = 1024
 def of_worker(settings: Settings, workers: int) -> Settings:
     """The settings of one of so many workers."""
     hubs = tuple(
-        replace(hub, lanes=1, channel=STREAM, queue_memory=hub.queue_memory // workers)
+        replace(
+            hub,
+            lanes=1,
+            channel=STREAM,
+            queue_memory=hub.queue_memory // workers,
+            limits=_of_sessions(hub.limits),
+        )
         for hub in settings.hubs
     )
     return replace(settings, hubs=hubs, control="", user="", metrics=None, authers=())
+
+
+def _of_sessions(limits: HubLimits) -> HubLimits:
+    """Limits without those by address of connections and handshakes: the main process counts these."""
+    return replace(
+        limits, connections=tuple(row for row in limits.connections if row.key == "$"), handshakes=()
+    )
 
 
 class _Packer(pickle.Pickler):

@@ -33,6 +33,16 @@ def test_a_worker_has_no_lanes_no_datagrams_and_its_part_of_the_memory() -> None
     assert (hub.lanes, hub.channel, hub.queue_memory) == (1, "stream", found.hubs[0].queue_memory // 4)
 
 
+def test_what_the_main_process_does_for_all_no_worker_does() -> None:
+    text = "metrics: {addr: '127.0.0.1:9100', auth: {username: u, password: p}}\n"
+    found = settings(HUB + text)
+    worker = worker_settings.of_worker(found, 2)
+    assert (worker.metrics, worker.authers) == (None, ())
+    assert [row.key for row in found.hubs[0].limits.connections] == ["$", "site"]
+    limits = worker.hubs[0].limits
+    assert ([row.key for row in limits.connections], limits.handshakes) == (["$"], ())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

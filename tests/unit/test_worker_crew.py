@@ -1,0 +1,134 @@
+"""Connections given to workers: to the one that has fewest, at once where that can be, and not to one that has died."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+
+from lib import worker_channel, worker_crew
+from lib.worker_channel import Channel
+from lib.worker_crew import Crew, Worker
+
+
+class Told(Channel):
+    """A channel that cannot take a message, as the kernel says, so many times."""
+
+    def __init__(self, sock: Any, number: int, times: int = 1000) -> None:
+        super().__init__(sock)
+        self.number, self.times = number, times
+
+    def _fails(self) -> None:
+        if self.times:
+            self.times -= 1
+            raise OSError(self.number, os.strerror(self.number))
+
+    def send(self, message: Any, *descriptors: int) -> None:
+        self._fails()
+        super().send(message, *descriptors)
+
+    def try_send(self, message: Any, descriptor: int) -> bool:
+        self._fails()
+        return super().try_send(message, descriptor)
+
+
+@pytest.fixture
+def crew() -> Iterator[tuple[Crew, dict[int, Channel]]]:
+    """A crew of two workers, and the workers' ends of their channels."""
+    made = Crew(None, 2, dict)  # type: ignore[arg-type]
+    ends: dict[int, Channel] = {}
+    for number in (1, 2):
+        ours, theirs = worker_channel.pair(gevent.socket.socket)
+        made.workers[number] = Worker(number, Channel(ours), 1, -1, 0.0, 0.0, ready=True)
+        ends[number] = Channel(theirs)
+    channels = [*ends.values(), *(worker.channel for worker in made.workers.values())]
+    yield made, ends
+    for channel in channels:
+        channel.close()
+
+
+def received(end: Channel) -> dict[str, Any]:
+    found = end.receive()
+    assert found is not None
+    message, (descriptor,) = found
+    worker_channel.shut(descriptor)
+    return message
+
+
+def given(crew: Crew) -> list[int]:
+    return [len(worker.given) for worker in crew.workers.values()]
+
+
+def nothing() -> None:
+    pass
+
+
+def test_the_one_that_has_fewest_gets_it(crew: tuple[Crew, dict[int, Channel]]) -> None:
+    made, ends = crew
+    for _ in range(3):
+        assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+    assert made.give("hub", 0, ("192.0.2.1", 5), nothing)
+    assert given(made) == [2, 2]
+    numbers = [received(ends[number])["number"] for number in (1, 2, 1, 2)]
+    assert sorted(numbers) == [1, 2, 3, 4]
+
+
+def test_one_that_takes_nothing_now_is_not_waited_for_in_the_event_loop(
+    crew: tuple[Crew, dict[int, Channel]],
+) -> None:
+    made, ends = crew
+    del made.workers[2]
+    taken = 0
+    while made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing):
+        taken += 1
+        assert taken < 100_000
+    assert len(made.workers[1].given) == taken, "the last one is not noted"
+    assert made.workers[1].ready
+    waiting = [gevent.spawn(made.give, "hub", 0, ("192.0.2.9", port), nothing) for port in range(taken + 5)]
+    gevent.sleep(0.01)
+    assert not any(one.dead for one in waiting), "and nobody else's waiting is in the way"
+    for _ in range(taken):
+        received(ends[1])
+    with gevent.Timeout(20):  # more wait than there is room for at once: none is lost
+        found = [received(ends[1])["address"][1] for _ in waiting]
+    assert sorted(found) == list(range(taken + 5))
+    assert all(one.get(timeout=5) for one in waiting)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_one_that_has_died_gets_no_more(crew: tuple[Crew, dict[int, Channel]], at_once: bool) -> None:
+    made, _ = crew
+    made.workers[1].channel = Told(made.workers[1].channel._sock, errno.EPIPE)
+    if at_once:
+        assert not made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+    assert made.give("hub", 0, ("192.0.2.1", 5), nothing)
+    assert [worker.number for worker in made.ready()] == [2]
+    assert given(made) == [0, 1]
+
+
+def test_too_many_descriptors_on_their_way_are_no_death(crew: tuple[Crew, dict[int, Channel]]) -> None:
+    """A worker that is behind would get nothing for ever, as nobody would call it ready again."""
+    made, _ = crew
+    del made.workers[2]
+    made.workers[1].channel = Told(made.workers[1].channel._sock, errno.ETOOMANYREFS, times=2)
+    assert not made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+    assert made.give("hub", 0, ("192.0.2.1", 5), nothing), "it is tried again"
+    assert (made.workers[1].ready, given(made)) == (True, [1])
+
+
+def test_without_end_it_is_not_tried(
+    crew: tuple[Crew, dict[int, Channel]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = crew
+    monkeypatch.setattr(worker_crew, "GIVE_SECONDS", 0.05)
+    for worker in made.workers.values():
+        worker.channel = Told(worker.channel._sock, errno.ENOBUFS)
+    assert not made.give("hub", 0, ("192.0.2.1", 5), nothing)
+    assert given(made) == [0, 0]
+    made.workers.clear()
+    assert not made.give("hub", 0, ("192.0.2.1", 5), nothing)
