@@ -49,6 +49,9 @@ Forward = Callable[[Attachment, int, int], int]
 """Forwards whole frames buf[start:end] of an attachment as they lie there; returns where it stopped."""
 MOST_ASKED = 64
 """Frames of one run whose sender is looked up, at most, before others have their turn."""
+MOST_LOOKED, MOST_RUNS = 1024, 16
+"""Likewise frames of it that are looked at, and how often its sender may change: each time frames are
+forwarded, with a look at the clock for these alone."""
 _IPV4, _IPV4_HEADER, _IPV6_HEADER = 0x45, 20, 40
 
 
@@ -72,15 +75,16 @@ def enter_run(
     """
     at = begin = start
     sender: Attachment | None = None
-    source, packets, asked = b"", 0, 0
+    source, packets, asked, looked, runs = b"", 0, 0, 0, 0
     nobody = set() if nobody is None else nobody
-    while at < end:
+    while at < end and looked < MOST_LOOKED and runs < MOST_RUNS:
+        looked += 1
         after = at + 2 + (buf[at] << 8 | buf[at + 1])
         if after > end:
             raise ProtocolError("frames in an envelope are cut off")
         found, segments = _source(buf, at + 2, after)
         if sender is None or found != source or not found:
-            known = there.get(found) if found else None
+            known = there.get(found)
             if known is None or not known.live:
                 if found in nobody and not is_icmp(buf, at + 2):
                     known = None
@@ -97,6 +101,7 @@ def enter_run(
             if known is not sender:
                 if sender is not None and (stop := forward(sender, begin, at)) < at:
                     return stop, packets
+                runs += sender is not None
                 begin = at
             sender, source = known, found
         packets += segments

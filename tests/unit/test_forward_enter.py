@@ -368,3 +368,53 @@ def test_entry_is_used() -> None:
     world.domain.replace_tables({KEY: both}, RouteTable(()), 1.0, True)
     world.enter(p.udp("10.7.0.1", "10.0.0.1"))
     assert world.took("here")
+
+
+# --- frames as they lie, by a link ----------------------------------------------------------------------
+
+
+def parts_of(world: World, *contents: bytes) -> list[list[tuple[str, int, int]]]:
+    """What is forwarded of a run in each go: (sender, begin, end)."""
+    frames = p.stream(contents)
+    buf, at, found = bytearray(frames + bytes(64)), 0, list[list[tuple[str, int, int]]]()
+
+    def forward(sender: Attachment, begin: int, end: int) -> int:
+        found[-1].append((sender.host, begin, end))
+        return end
+
+    while at < len(frames):
+        found.append([])
+        stop, _ = forward_enter.enter_run(world.stranger, buf, at, len(frames), 0.0, {}, forward)
+        assert stop > at, "it goes on"
+        at = stop
+    return found
+
+
+def test_a_run_whose_sender_changes_with_each_frame_is_forwarded_in_parts() -> None:
+    """No client can make one, but another hub can: each change costs as much as a run."""
+    world = World()
+    world.far("lost", HUB)
+    contents = [p.udp(f"10.0.0.{2 + number % 2}", "10.0.0.1", bytes([number])) for number in range(100)]
+    found = parts_of(world, *contents)
+    assert max(map(len, found)) <= forward_enter.MOST_RUNS + 1
+    spans = [one for part in found for one in part]
+    assert [host for host, _, _ in spans] == ["there", "lost"] * 50
+    assert [begin for _, begin, _ in spans[1:]] == [end for _, _, end in spans[:-1]], "all, once each"
+    assert not world.stranger.traffic.drops
+
+
+def test_a_frame_of_nobody_between_them_is_counted_once() -> None:
+    world = World()
+    world.far("lost", HUB)
+    contents = [p.udp(f"10.0.0.{2 + number % 3}", "10.0.0.1", bytes([number])) for number in range(99)]
+    found = parts_of(world, *contents)
+    assert sum(map(len, found)) == 66
+    assert world.stranger.traffic.drops == {Reason.FOREIGN_SOURCE: 33}
+
+
+def test_a_long_run_of_tiny_frames_is_looked_at_in_parts() -> None:
+    world = World()
+    count = 2 * forward_enter.MOST_LOOKED + 5
+    found = parts_of(world, *[BACK] * count)
+    size = len(p.frame(BACK))
+    assert [[(end - begin) // size for _, begin, end in part] for part in found] == [[1024], [1024], [5]]
