@@ -158,6 +158,11 @@ def _gateways(
     table = router_of(tables.enrolled.settings, hub.settings, namespace)
     if found and table is None:
         raise ValueError(f"--gateway: {_no_router(hub, namespace)}")
+    if pool := next((one for one in found if table is not None and one in table.pool), None):
+        raise ValueError(
+            f"--gateway: {prefixes.text(*pool)} is the pool that hosts get addresses from; routed to {host} "
+            f"it had none for others; leave it out, or name one address of it for {host}"
+        )
     notes = []
     routes = tables.routes(table.name) if table is not None else None
     if isinstance(routes, RouteTable):

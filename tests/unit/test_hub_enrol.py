@@ -357,6 +357,15 @@ def test_what_else_is_refused(pair: Pair, tmp_path: Path) -> None:
         assert "host host-7 is enrolled already" in refused(hub, hubs)
 
 
+def test_the_pool_is_routed_to_no_host(pair: Pair, tmp_path: Path) -> None:
+    """No address of it could be given to any other one then."""
+    with hub_of(pair, tmp_path / "hosts", routers=f", {{name: {UUID}, pool: 10.20.0.0/16}}") as (hub, hubs):
+        said = refused(hub, hubs, ns=UUID, gateways=["192.168.7.0/24", "10.20.0.0/16"])
+        assert "10.20.0.0/16 is the pool that hosts get addresses from; routed to host-7" in said
+        invite(hub, hubs, ns=UUID, gateways=["10.20.0.7", "10.20.1.0/24", "0.0.0.0/0"])
+        invite(hub, hubs, gateways=["10.20.0.0/16"])  # of another namespace
+
+
 def test_what_is_worth_knowing(pair: Pair, tmp_path: Path) -> None:
     with hub_of(pair, tmp_path / "hosts") as (hub, hubs):
         asked = {"host": "host-7", "address": "hub.test:8443"}
