@@ -161,9 +161,9 @@ class App:
             body.close()
 
     def _slashed(self, environ: Mapping[str, Any], path: str) -> Reply | None:
-        """The answer to who has ended a path with a slash too much: where it is, as GOST tells them."""
+        """The answer to who has ended a path of GOST's with a slash too much: where it is, as GOST tells."""
         plain = path.rstrip("/")
-        if plain == path or not plain or self._route(environ, plain)[0] is None:
+        if plain == path or not plain.startswith("/config") or self._route(environ, plain)[0] is None:
             return None
         query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
         where = quote(f"{self._settings.prefix}{plain}") + query

@@ -164,6 +164,9 @@ def test_a_slash_too_much_leads_to_the_path(secretive: Api) -> None:
         assert (answer.status, answer.headers["location"]) == (status, "/config/routers/r%20x?a=b")
     assert secretive.ask("GET", "/config///", login=login).headers["location"] == "/config"
     assert secretive.ask("GET", "/nope/", login=login).status == 404
+    assert secretive.ask("GET", "/x/hosts/", login=login).status == 404, (
+        "as the document of our own paths says"
+    )
     assert secretive.ask("GET", "/%2Fevil.example/", login=login).status == 404
     assert secretive.ask("PUT", "/config/", login=login).status == 404
     assert secretive.ask("GET", "/config/").status == 401
