@@ -214,7 +214,9 @@ class Layered:
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
         """Take all bytes, or none while others are pending; what the kernel does not take is pending."""
-        if not self._flush() or not buffers:
+        if (self._out or self._below.pending or not buffers) and not self._flush():
+            return 0
+        if not buffers:
             return 0
         taken = self.codec.encode(buffers)
         self._flush()
@@ -326,19 +328,21 @@ class Layered:
 
     def _flush(self) -> bool:
         """Send what the kernel takes now; returns whether that was all."""
-        more = self.codec.output()
-        if not (more or self._out or self._below.pending):
+        more, below = self.codec.output(), self._below
+        if not (more or self._out or below.pending):
             self.codec.reply()
             more = self.codec.output()
+            if not more:
+                return True
         if more:
             self._out = memoryview(bytes(self._out) + more) if self._out else memoryview(more)
         if self._out:
-            self._out = self._out[self._below.try_send([self._out]) :]
-        elif self._below.pending:
-            self._below.try_send(())
+            self._out = self._out[below.try_send([self._out]) :]
+        elif below.pending:
+            below.try_send(())
         if len(self._out) != self._held:
             self._count()
-        return not self.pending
+        return not (self._out or below.pending)
 
     def _count(self) -> None:
         held, self._held = self._held, len(self._out)

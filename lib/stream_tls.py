@@ -29,7 +29,8 @@ VERSIONS = {"": None, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!SHA1"
 """The cipher suites of TLS 1.2 where none are named: those with forward secrecy by elliptic curves, as in Go.
 An old server may prefer DHE to them, with a key so short that OpenSSL would refuse it."""
-_RECEIVE = 1 << 17
+_RECEIVE = (1 << 18) + (1 << 13)
+"""Bytes of records that are received at once: as many as fill the buffer above, and what is around them."""
 _NO_TLS = b"\x15\x03\x01\x00\x02\x02\x46"
 """An alert, protocol_version (RFC 8446, 6). OpenSSL says nothing, or waits for more."""
 
@@ -228,6 +229,9 @@ class TlsCodec:
         try:
             while got := read(room - size, view[size:]):
                 size += got
+                if not self._incoming.pending and not self.connection.pending():
+                    self.more = False  # another look would end in an exception, which is not cheap
+                    break
                 if size == room or time.monotonic() > until:
                     break
         except ssl.SSLWantReadError:

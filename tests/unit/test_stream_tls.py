@@ -201,3 +201,37 @@ def test_a_peer_cannot_ask_for_one_handshake_after_another() -> None:
     """In TLS 1.2 that is renegotiation, and each costs the hub a signature."""
     for server in (False, True):
         assert stream_tls.context(DEFAULT, server).options & ssl.OP_NO_RENEGOTIATION
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 5, 100])
+def test_records_are_asked_for_once_each(keys: Keys, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    """OpenSSL says with an exception, which is dear, that there is no more; a rest of a record is not there yet."""
+    hub, client = ours(TlsSettings(), True, keys.ecdsa), ours(TlsSettings(), False)
+    for _ in range(3):
+        for one, other in ((client, hub), (hub, client)):
+            one.handshake()
+            other.feed(memoryview(one.output()))
+    asked: list[int] = []
+    view, read = memoryview(bytearray(1 << 18)), hub.connection.read
+
+    class Counted:
+        pending = hub.connection.pending
+
+        @staticmethod
+        def read(size: int, into: memoryview) -> int:
+            asked.append(size)
+            got: int = read(size, into)
+            return got
+
+    monkeypatch.setattr(hub, "connection", Counted)
+    sent = bytes(range(256)) * 150  # three records
+    client.encode([sent])
+    records = client.output()
+    hub.feed(memoryview(records)[: len(records) - cut])
+    size = hub.read_into(view) or 0
+    assert (len(asked), hub.more) == (3, False)
+    assert bytes(view[:size]) == sent[: size if cut else None]
+    if cut:
+        hub.feed(memoryview(records)[-cut:])
+        size += hub.read_into(view[size:]) or 0
+        assert bytes(view[:size]) == sent
