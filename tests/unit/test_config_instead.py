@@ -30,7 +30,6 @@ from tests.unit.test_config_resolve import CHAIN, CLIENT, HUB, TABLE, problems
 NOTHING_MORE = "leave it out"
 SAID_IN = {
     "cli_config.py": "a configuration from a URL: URL_OF_A_FILE",
-    "config_cluster.py": "a pool in a cluster: addresses at the hosts",
     "config_gost_keys.py": "a metadata key without effect: behind the colon",
     "config_metadata.py": "a metadata key: instead_of_key",
     "config_no_effect.py": "a key without effect: behind the colon",

@@ -287,10 +287,16 @@ def test_who_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_long_answer_may_take_longer_than_a_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def slow(number: int) -> int:
+        if number % 5000 == 0:
+            gevent.sleep(0.02)
+        return number
+
     monkeypatch.setattr(ctl_server, "SECONDS", 0.2)
-    made = ControlSocket(str(tmp_path / "a.sock"), {"rows": rows})
+    slowly = {"rows": ({"n": slow(number), "x": "x" * 100} for number in range(100_000))}
+    made = ControlSocket(str(tmp_path / "a.sock"), {"slow": lambda request: slowly, "rows": rows})
     began = time.monotonic()
-    answer = exchange(made.path, *[b'{"do":"rows"}\n'] * 2)
+    answer = exchange(made.path, b'{"do":"slow"}\n', b'{"do":"rows"}\n')
     made.close()
     assert time.monotonic() - began > 0.4
     assert [line[:12] for line in answer].count(b'{"ok": true,') == 2

@@ -178,7 +178,9 @@ def test_probes_need_no_login_and_tell_strangers_nothing(
         assert ask("GET /metrics")[0] == 401
         assert ask("GET /m", "u:wrong")[0] == 401
         told = "metrics: a wrong login from the unix socket"
-        assert [text for text in caplog.messages if "login" in text] == [told], "two, of which one is told"
+        assert [text for text in caplog.messages if "wrong login" in text] == [told], (
+            "two, of which one is told"
+        )
     finally:
         made.stop()
         tables.stop()
