@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ class Hubs:
 
     def __init__(self, topology: Topology, write: Callable[[str, str], str], directory: Path) -> None:
         self.topology, self._write, self._directory = topology, write, directory
-        self.router = f"test-{directory.name}-{directory.parent.name}"[:48]
+        self.router = f"test-{os.urandom(8).hex()}"  # of this run: its file is this machine's
         self._pair: Pair = Authority(directory).issue("hub.example")
         self.redis = Redis(topology.hub)
         self.redis.start()
@@ -151,6 +152,7 @@ def test_two_hubs_give_addresses_of_one_pool(
         assert address(topology.host_1) == one, "nothing was lost"
         reach(topology.host_2, one)
     finally:
+        topology.hub.kill_all()  # so that none writes the file again
         (state_directory() / f"pool-{hubs.router}").unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -84,9 +85,9 @@ def has_routes(namespace: Namespace, wanted: set[str]) -> bool:
 
 
 @pytest.fixture
-def name(tmp_path: Path) -> Iterator[str]:
-    """The name of a router that no other test has: what is kept of its pool goes with the test."""
-    made = f"test-{tmp_path.name}-{tmp_path.parent.name}"[:48]
+def name() -> Iterator[str]:
+    """The name of a router that no other test has, in no run: what is kept of its pool goes with the test."""
+    made = f"test-{os.urandom(8).hex()}"
     yield made
     (stream_certificates.state_directory() / f"pool-{made}").unlink(missing_ok=True)
 
