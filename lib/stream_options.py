@@ -38,6 +38,9 @@ _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEP
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
 _SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
 _SO_BUF_LOCK, _RCVBUF_LOCKED = 72, 2  # asm-generic/socket.h, linux/socket.h
+_SO_MEMINFO = (
+    55  # asm-generic/socket.h; the first number is what lies in the receive buffer (linux/sock_diag.h)
+)
 _BEYOND_BOUND = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_*BUFFORCE of asm-generic/socket.h
 _FIRST_UNREAD, _MUCH_UNREAD = 1 << 17, 1 << 24
 """Bytes from which the kernel lets a receive buffer grow again, and more than anybody may have
@@ -130,6 +133,21 @@ def set_unread(sock: Any, size: int) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size or _MUCH_UNREAD)
     except OSError:
         pass  # it has ended, which its reader finds out
+
+
+def shrink_unread(sock: Any, size: int, before: int) -> int:
+    """Let the receive buffer become `size` bytes, with the kernel's overhead; returns what it is now.
+
+    It stays as large as what lies in it: what the peer was allowed to send would be dropped. `before` is what
+    the last call returned, 0 before the first: it never grows again, though the kernel takes some more.
+    """
+    try:
+        held = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4), sys.byteorder)
+        size = max(size, min(held, before or held))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size // 2)  # the kernel doubles it
+    except OSError:
+        pass  # it has ended, or the kernel is older than 4.12: then it stays as it is
+    return size
 
 
 def _unlock(sock: Any) -> bool:

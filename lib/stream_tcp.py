@@ -35,16 +35,15 @@ from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_figures import Figures
 from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 
-LITTLE_UNREAD = 1 << 14
-"""Window of a peer that is expensive, bytes: what it has sent and we have not read stays little. Two of its
-segments where that is more (loopback), since with less it would send only when its persist timer fires."""
-LINK_UNREAD = 1 << 17
+LITTLE_UNREAD = 1 << 16
+"""Receive buffer of a peer that is expensive, bytes as the kernel counts. Four of its segments where that is
+more (loopback), or hardly any of them would be let in."""
+LINK_UNREAD = 1 << 19
 """The same of a link while much of what comes by it is dropped unseen: what its other hosts send lies behind
-that. It is read within 20 ms, and others may still send 2.5 MB/s by a link with a round trip of 50 ms."""
+that. Others may still send 5 MB/s by a link with a round trip of 50 ms."""
 REST_SECONDS = 0.1
 """Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
-_WINDOW_OPEN = 1 << 30  # the kernel's own bounds are smaller
 
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _OriginalSocket = monkey.get_original("socket", "socket")
@@ -54,9 +53,9 @@ class Stream:
     """A connected, non-blocking byte stream."""
 
     __slots__ = (
-        *("_acked", "_acked_at", "_budget", "_clamped", "_congestion", "_dead_after", "_ended", "_fast"),
-        *("_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive", "_rest", "_sock"),
-        *("_turn", "_unread", "_waiting", "_writable"),
+        *("_acked", "_acked_at", "_budget", "_congestion", "_dead_after", "_ended", "_fast"),
+        *("_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive", "_rest", "_shrunk"),
+        *("_sock", "_turn", "_unread", "_waiting", "_writable"),
         *("cost", "is_mptcp", "peer", "via", "written"),
     )
 
@@ -91,7 +90,7 @@ class Stream:
         """What it costs; None where nobody counts (a client's own)."""
         self._key: Hashable = None
         self._turn = Turn()
-        self._clamped = False
+        self._shrunk = 0  # the receive buffer while little is to lie in it
         self._congestion, self._fast = congestion, False
         self._ended = False
         self._rest = False  # the peer had closed at the last look
@@ -202,8 +201,8 @@ class Stream:
             return
         if not cost.is_of_many and now >= self._look_at:
             self._look(now)
-        if self._clamped or (cost.keeps_little and not self.is_mptcp):
-            self._clamp(cost.keeps_little, LINK_UNREAD if cost.is_of_many else LITTLE_UNREAD)
+        if self._shrunk or (cost.keeps_little and not self.is_mptcp):
+            self._shrink(cost.keeps_little, LINK_UNREAD if cost.is_of_many else LITTLE_UNREAD)
 
     def _look(self, now: float) -> None:
         """See whether the peer has closed; the second time that it has, nothing more of it is read."""
@@ -212,16 +211,18 @@ class Stream:
         self._ended = self._ended or (self._rest and closed)
         self._rest = closed
 
-    def _clamp(self, clamped: bool, most: int) -> None:
-        """Keep the peer's window small, each time anew: the kernel opens it when it grows the buffer.
+    def _shrink(self, wanted: bool, most: int) -> None:
+        """Keep the receive buffer small, or let it be as it was. Of MPTCP it could not grow again.
 
-        MPTCP has no such option (TCP_WINDOW_CLAMP): there the receive buffer alone bounds what is unread.
+        A small window (TCP_WINDOW_CLAMP) bounds only what is on the way: of a near peer 1.5 MB lay unread.
         """
-        window = _WINDOW_OPEN
-        if clamped:
-            window = max(most, 2 * self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, window)
-        self._clamped = clamped
+        if not wanted:
+            stream_options.set_unread(self._sock, self._unread)
+            self._shrunk = 0
+            return
+        most = max(most, 4 * self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+        if self._shrunk != most:
+            self._shrunk = stream_options.shrink_unread(self._sock, most, self._shrunk)
 
     def has_closed(self) -> bool:
         """Whether the peer has closed or reset the connection; bytes of it may still wait to be received.
@@ -328,8 +329,9 @@ class Stream:
         is read slowly, it would stay shut for longer than the peer waits (TCP_USER_TIMEOUT).
         """
         if size != self._unread:
-            stream_options.set_unread(self._sock, size)
             self._unread = size
+            if not self._shrunk:
+                stream_options.set_unread(self._sock, size)
 
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""

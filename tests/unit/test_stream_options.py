@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -333,3 +334,24 @@ def test_a_refusal_says_what_to_do(
     kernel.has("reno cubic bbr", "reno cubic")
     use_congestion(Refusing("cubic", number), "bbr", "s")
     assert [line["reason"] for line in said] == [reason]
+
+
+def test_a_receive_buffer_shrinks_only_as_what_lies_in_it_is_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        writer = socket.create_connection(listener.getsockname())
+        reader, _ = listener.accept()
+    with writer, reader:
+        writer.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                writer.send(bytes(1 << 16))
+        first = stream_options.shrink_unread(reader, 1 << 12, 0)
+        assert first > 1 << 16
+        assert stream_options.shrink_unread(reader, 1 << 12, first) <= first
+        assert stream_options.shrink_unread(reader, 1 << 12, 9000) == 9000
+        reader.setblocking(False)
+        with suppress(BlockingIOError):
+            while reader.recv(1 << 20):
+                pass
+        assert stream_options.shrink_unread(reader, 1 << 12, first) < first
+    assert stream_options.shrink_unread(reader, 1 << 12, 0) == 1 << 12, "nothing is raised about a closed one"
