@@ -71,8 +71,8 @@ def test_a_peer_that_has_closed_is_seen_behind_what_is_unread(how: str) -> None:
 
 
 @needs_mptcp
-def test_an_expensive_peer_is_served_although_its_window_cannot_be_made_small() -> None:
-    """TCP_WINDOW_CLAMP is an error there."""
+def test_the_receive_buffer_of_an_expensive_peer_stays_as_it_is() -> None:
+    """It could not grow again."""
     with mptcp_pair() as (stream, far):
         cost = Cost()
         stream.count(cost, "key")
@@ -82,7 +82,9 @@ def test_an_expensive_peer_is_served_although_its_window_cannot_be_made_small() 
         view = memoryview(bytearray(10))
         assert stream.receive_into(view) == 5
         assert cost.expensive
+        before = stream._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         stream.end_turn()
+        assert stream._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= before
 
 
 @needs_mptcp
