@@ -15,7 +15,9 @@ from lib.session_queue import SendQueue
 from tests.support import packets as p
 
 NAMESPACE, OTHER = b"N" * 16, b"M" * 16
-FRAMES = st.lists(st.binary(min_size=1, max_size=200).map(framing.encode), min_size=1, max_size=8)
+CONTENT = st.binary(min_size=1, max_size=200).filter(lambda content: content[0] != cluster_frames.MARK)
+FRAMES = st.lists(CONTENT.map(framing.encode), min_size=1, max_size=8)
+"""Frames as an envelope holds them: what comes from clients, and no envelope."""
 
 
 def opened(content: bytes) -> tuple[bytes, list[bytes]]:
