@@ -285,7 +285,7 @@ class Namespace:
 
     def fresh_until(self, now: float, target: Attachment) -> float:
         """Until when a verdict reached now may be remembered: as long as a plugin's reply counts."""
-        seconds = [table.seconds for table in self.tables if isinstance(table, PluginCache)]
+        seconds = [cache.seconds for cache in self.plugins]
         seconds += [self.elsewhere.seconds] if target.by and self.elsewhere is not None else []
         seconds += [REFRESH_SECONDS for table in self.tables if table.acl is not None]
         return now + min(seconds) if seconds else FOREVER

@@ -38,6 +38,7 @@ SPARSE_TURNS, SPARSE_HOSTS = 8, 2
 are more hosts than SPARSE_HOSTS, they have together what so many may: all others wait for that."""
 _FLOW_UNIT = 10  # bits: flows, hosts and tenants that hold less than 1 KB are all alike
 _One = TypeVar("_One")
+_Sharer = TypeVar("_Sharer", "Tenant", "Host")
 Key = tuple[bytes, int]
 """What a flow is known by in a queue: its host, and its bucket (session_chunks). So no host, however many
 flows it has, has one in the same place as another host."""
@@ -149,23 +150,23 @@ class Turns:
         old = self.old
         if not old:
             return None
+        tenant = old[0] if old[0].credit > 0 else self._next(old)
+        hosts = tenant.hosts
+        host = hosts[0] if hosts[0].credit > 0 else self._next(hosts)
+        return host.flows[0]
+
+    def _next(self, line: deque[_Sharer]) -> _Sharer:
+        """End turns, from that of the first in line on, until one has credit, who is the first then."""
         # Once a turn is over, the credit of the next one is given. After a superpacket of 64 KB that is still
         # below zero, so the next turns only pay the debt. Where nobody else waits, there is nobody to whom
         # anything is owed.
-        while (tenant := old[0]).credit <= 0:
-            tenant.credit = self.quantum if len(old) == 1 else tenant.credit + self.quantum
-            if tenant.credit > 0:
-                tenant.sparse = SPARSE_TURNS * self.quantum
-            if len(old) > 1:
-                old.rotate(-1)
-        hosts = tenant.hosts
-        while (host := hosts[0]).credit <= 0:
-            host.credit = self.quantum if len(hosts) == 1 else host.credit + self.quantum
-            if host.credit > 0:
-                host.sparse = SPARSE_TURNS * self.quantum
-            if len(hosts) > 1:
-                hosts.rotate(-1)
-        return host.flows[0]
+        while (first := line[0]).credit <= 0:
+            first.credit = self.quantum if len(line) == 1 else first.credit + self.quantum
+            if first.credit > 0:
+                first.sparse = SPARSE_TURNS * self.quantum
+            if len(line) > 1:
+                line.rotate(-1)
+        return first
 
     def _sparse(self) -> Flow | None:
         """The new flow whose turn it is; those become old that have had too much. None where none is left."""
