@@ -32,7 +32,7 @@ from lib.cluster_seal import Proof, Seal
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import over, say, settle
-from lib.push_leases import Leases, Reply
+from lib.push_leases import FEW, Leases, Reply
 from lib.push_pool import MAX_LEASES, Key, Pool
 from lib.push_shared import Lease, SharedList, Wishes
 from lib.push_shared_redis import PoolStore
@@ -58,8 +58,8 @@ QUIET_SECONDS = 3.0
 """A lease that was noted more recently is not taken from its host: where that is may not be known yet."""
 NOTE_SECONDS = 600.0
 """How often it is noted which hosts were here, where nothing else is to be changed; the half more at most."""
-FEW, FEWEST = 10, 64
-"""A pool of which less than one in FEW addresses is left, or less than FEWEST, is tight."""
+FEWEST = 64
+"""A pool of which few addresses are left (push_leases), or less than so many, is tight."""
 
 
 class Sharing:
