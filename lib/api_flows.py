@@ -8,8 +8,10 @@ It is a tap (capture_taps) that counts MAX_FRAMES frames at most: to look costs 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 
 from lib import capture_fate as fates
@@ -32,6 +34,8 @@ class Flows:
     host: str
     namespace: str
     """32 hex digits."""
+    passed_on: str = ""
+    """Ends the way of packets that another process sees as well, and counts; empty for none."""
     bytes_of: dict[Key, int] = field(default_factory=dict)
     seen: int = 0
     began: int = 0
@@ -42,7 +46,7 @@ class Flows:
         """Count the frames of a run where they are of this host (capture_taps.Tap)."""
         if self.seen >= MAX_FRAMES or fate.namespace != self.namespace or fate.what != FORWARDED:
             return
-        if self.host not in (fate.host, fate.to):
+        if self.host not in (fate.host, fate.to) or (self.passed_on and fate.way.endswith(self.passed_on)):
             return
         self.began = self.began or when
         self.ended = when
@@ -62,6 +66,16 @@ class Flows:
             seconds = max(1e-3, (self.ended - self.began) / 1e9)
         most = sorted(self.bytes_of.items(), key=lambda item: -item[1])[:SHOWN]
         return [_row(*key, bytes_s=round(count / max(seconds, 1e-3))) for key, count in most]
+
+
+def merged(some: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of several looks at one host, of which none has counted what another one has."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in chain.from_iterable(some):
+        key = tuple(value for name, value in row.items() if name != "bytes_s")
+        before = found.get(key)
+        found[key] = {**row, "bytes_s": row["bytes_s"] + before["bytes_s"]} if before else row
+    return sorted(found.values(), key=lambda row: -row["bytes_s"])[:SHOWN]
 
 
 def _row(

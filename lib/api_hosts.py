@@ -10,7 +10,7 @@ differs is sent to pages: so figures are rounded to two digits that count.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,8 +53,8 @@ class Counts(NamedTuple):
 class Sample(NamedTuple):
     """What a look has found of a host that is connected."""
 
-    sessions: dict[int, Counts]
-    """By a number that no two sessions have."""
+    sessions: Mapping[object, Counts]
+    """By what no two sessions have in common."""
     service: str
     peer: str
     address: str
@@ -104,7 +104,7 @@ class Host:
     history: History | None = None
     events: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     """(seconds since 1970, what, a sentence), the latest last."""
-    _known: dict[int, Counts] = field(default_factory=dict)
+    _known: Mapping[object, Counts] = field(default_factory=dict)
     _opened: int = -1
     _starts: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPS))
     _missed_at: float = float("-inf")

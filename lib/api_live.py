@@ -1,7 +1,8 @@
 """The hosts of a process as pages see them: looked at once a tick, however many pages are open.
 
-Knows: what is read of each session, how often, and how pages are told; a page that does not read is cut off.
-Refuses to know: what a problem is (api_hosts), what differs (api_board), HTTP and logins.
+Knows: how often hosts are looked at, and how pages are told; a page that does not read is cut off.
+Refuses to know: what is read of each session (api_own), what a problem is (api_hosts), what differs
+(api_board), HTTP and logins.
 
     every 10 s    a look, for the curves of the last hour
     every 2 s     while pages are open: a look, one difference for each scope, whose bytes all pages get
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import gevent
 from gevent.event import Event
@@ -20,16 +21,12 @@ from gevent.lock import BoundedSemaphore
 from lib import api_history, ids
 from lib.api_board import KEPT, TICK_SECONDS, Board
 from lib.api_history import History
-from lib.api_hosts import AWAY, Counts, Hosts, Row, Sample
-from lib.api_prefixes import PrefixesShown
+from lib.api_hosts import AWAY, Hosts, Row
+from lib.api_hubs import Hubs, Key, Look
 from lib.api_request import Refused
-from lib.hub import Hub
-from lib.hub_session import HubSession
-from lib.hub_tables import Tables
 from lib.namespace_titles import title_of_uuid
 from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
-from lib.session_problems import INTENDED
 
 MAX_PAGES = 64
 """Streams of hosts that are open at once."""
@@ -57,16 +54,15 @@ class _Page:
 class Live:
     """All hosts, the boards of the scopes that are looked at, and the pages."""
 
-    def __init__(self, hubs: Mapping[str, Hub], tables: Tables) -> None:
+    def __init__(self, hubs: Hubs) -> None:
         """Nothing is looked at before start()."""
         self.hosts = Hosts(ids.format_uuid)
-        self._hubs, self._tables = hubs, tables
-        self._prefixes = PrefixesShown()
+        self._hubs = hubs
         self._boards: dict[str, Board] = {}
         self._pages: dict[str, set[_Page]] = {}
         self._rows: list[Row] = []
         self._looked_at = float("-inf")
-        self._enrolled: set[tuple[str, bytes, str]] = set()
+        self._enrolled: set[Key] = set()
         self._is_first = True
         self._one = BoundedSemaphore(1)
         self._ended = False
@@ -206,25 +202,22 @@ class Live:
                 self._look_now()
 
     def _look_now(self, keep: int | None = None) -> None:
-        now, wall = time.monotonic(), time.time()
+        look, now, wall = self._hubs.look(), time.monotonic(), time.time()
         if keep is not None:
-            self._look_for_absent(now, wall)
+            self._look_for_absent(look, now, wall)
         self.hosts.left_out = 0
-        here, domains = self._sessions(), self._domains()
-        claims = self._claims(now)
+        here = look.here()
         rows: list[Row] = []
-        for number, (key, sessions) in enumerate(here.items(), 1):
+        for number, (key, seen) in enumerate(here.items(), 1):
             host = self.hosts.get(*key)
             if host is not None:
-                tables = sessions[0].attachment.namespace.tables
-                host.prefixes = self._prefixes.of(tables, host.host)
-                sample = _sample(sessions, key in claims, now)
-                host.take(sample, _opened(domains, key), now, wall)
+                host.prefixes = seen.prefixes
+                host.take(seen.sample, look.opened(key), now, wall)
             if not number % SLICE:
                 breathe()
         for number, (key, host) in enumerate(list(self.hosts.by_key.items()), 1):
             if key not in here:
-                host.take(None, _opened(domains, key), now, wall)
+                host.take(None, look.opened(key), now, wall)
             if keep is not None and (host.state != AWAY or host.history is not None):
                 host.history = host.history or History()
                 host.history.put(keep, host.figures())
@@ -233,90 +226,20 @@ class Live:
                 breathe()
         self._rows, self._looked_at = rows, now
 
-    def _sessions(self) -> dict[tuple[str, bytes, str], list[HubSession]]:
-        here: dict[tuple[str, bytes, str], list[HubSession]] = {}
-        for hub in list(self._hubs.values()):
-            domain = domain_of(hub)
-            self._prefixes.read(
-                table for space in list(hub.domain.namespaces.values()) for table in space.tables
-            )
-            for session in list(hub.sessions.values()):
-                place = session.attachment
-                here.setdefault((domain, place.namespace.id, place.host), []).append(session)
-        return here
-
-    def _domains(self) -> dict[str, list[Hub]]:
-        found: dict[str, list[Hub]] = {}
-        for hub in list(self._hubs.values()):
-            found.setdefault(domain_of(hub), []).append(hub)
-        return found
-
-    def _claims(self, now: float) -> set[tuple[str, bytes, str]]:
-        return {
-            (domain_of(hub), namespace, host)
-            for hub in list(self._hubs.values())
-            for namespace, host, _ in filter(None, hub.identities.warnings((), now))
-        }
-
-    def _look_for_absent(self, now: float, wall: float) -> None:
+    def _look_for_absent(self, look: Look, now: float, wall: float) -> None:
         """Hosts that are enrolled, or were here before anybody looked, are there too."""
-        enrolled: set[tuple[str, bytes, str]] = set()
-        for hub in list(self._hubs.values()):
-            domain = domain_of(hub)
-            if self._is_first:
-                for namespace, name in list(hub.by_host.books):
-                    self._absent((domain, namespace, name), 0.0, now, wall)
-            live = self._tables.enrolled.of(hub.settings.enrol) if hub.settings.enrol is not None else None
-            for place, row in list(live.book.hosts.items()) if live is not None and live.book else ():
-                enrolled.add((domain, *place))
-                self._absent((domain, *place), max(row.seen, row.since), now, wall)
+        for key in look.met() if self._is_first else ():
+            self._absent(key, 0.0, now, wall)
+        enrolled = look.enrolled()
+        for key, seen in enrolled.items():
+            self._absent(key, seen, now, wall)
         self._is_first = False
-        for key in self._enrolled - enrolled:  # revoked
+        for key in self._enrolled - enrolled.keys():  # revoked
             gone = self.hosts.by_key.get(key)
             if gone is not None and gone.state == AWAY:
                 self.hosts.forget(gone)
-        self._enrolled = enrolled
+        self._enrolled = set(enrolled)
 
-    def _absent(self, key: tuple[str, bytes, str], since: float, now: float, wall: float) -> None:
+    def _absent(self, key: Key, since: float, now: float, wall: float) -> None:
         if key not in self.hosts.by_key and (host := self.hosts.get(*key)) is not None:
             host.take(None, -1, now, since or wall)
-
-
-def domain_of(hub: Hub) -> str:
-    """The services among which sessions of one host may move, as a key: a name that they share."""
-    settings = hub.settings
-    return f"domain {settings.domain}" if settings.domain else f"service {settings.name}"
-
-
-def _opened(domains: Mapping[str, list[Hub]], key: tuple[str, bytes, str]) -> int:
-    """How many sessions a host has had; -1 where that is not counted for it alone."""
-    books = [hub.by_host.books.get((key[1], key[2])) for hub in domains.get(key[0], ())]
-    found = [book.opened for book in books if book is not None]
-    return sum(found) if found else -1
-
-
-def _sample(sessions: list[HubSession], claimed: bool, now: float) -> Sample:
-    """The figures of a host, of all its sessions together; what is one session's is the first one's."""
-    first = sessions[0]
-    counts: dict[int, Counts] = {}
-    queue, waits, loss = 0, 0.0, None
-    for session in sessions:
-        traffic = session.attachment.traffic
-        missed = traffic.dropped - sum(
-            traffic.drops[reason] for reason in INTENDED if reason in traffic.drops
-        )
-        counts[id(session)] = Counts(traffic.received_bytes, traffic.sent_bytes, traffic.dropped, missed)
-        if (queued := session.sender.queued) > 0:
-            queue += queued
-            waits = max(waits, session.sender.waits(now))
-        if session.channel is not None:
-            loss = max(loss or 0.0, session.channel.figures(now).loss)
-    control = first.control
-    return Sample(
-        counts,
-        *(first.hub.settings.name, first.attachment.peer, str(first.request.source), control.software),
-        *(control.liveness.rtt, loss, queue, waits),
-        first.awaited,
-        claimed or any(session.verdict.twice_line for session in sessions),
-        bool(first.verdict.table_line),
-    )

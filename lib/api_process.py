@@ -1,4 +1,4 @@
-"""What the web API sees of its process: hubs, clients, tables, and the configuration in use.
+"""What the web API sees of its process: hubs, logins, and the configuration in use.
 
 Knows: the parts that handlers read, and the one way by which they change the configuration.
 Refuses to know: HTTP (api_app), how a change takes effect (service_changes, service_reload).
@@ -6,18 +6,15 @@ Refuses to know: HTTP (api_app), how a change takes effect (service_changes, ser
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from lib.api_confirm import Confirmations
-from lib.capture_service import Tapping
-from lib.client import Client
+from lib.api_hubs import Hubs
 from lib.config_schema import Config
-from lib.hub import Hub
-from lib.hub_tables import Tables
-from lib.notify_watch import NotifyWatch
+from lib.rule_live import LiveLogins
 from lib.settings import Settings
 
 
@@ -76,15 +73,11 @@ class Changes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The parts of a process. The mappings are its own: what they hold changes while it runs."""
+    """The parts of a process."""
 
-    hubs: Mapping[str, Hub]
-    clients: Mapping[str, Client]
-    tables: Tables
-    tapping: Tapping
-    notify: NotifyWatch
-    since: Mapping[str, float]
-    """Name of a service -> when it was started (time.time())."""
+    hubs: Hubs
+    logins: Callable[[str], LiveLogins]
+    """Finds an auther by name."""
     changes: Changes
     confirmations: Confirmations
     """The change that waits to be confirmed: also where that change has moved, or closed, the API itself."""

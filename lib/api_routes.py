@@ -97,7 +97,7 @@ def _whole(process: Process, tags: Tags, request: Request) -> Reply:
     style = request.query.get("format", "")
     if style not in ("", "json", "yaml"):
         raise Refused(INVALID, f"format {style[:32]!r} is unknown: there are json and yaml")
-    states = api_status.States(process, (one.name for one in config.services), request.step)
+    states = api_status.States(process.hubs, (one.name for one in config.services), request.step)
     tag = tags.with_state(tags.of_version(process.changes.version), states.all(), request.step)
     if (known := _known(process, tags, tag, request)) is not None:
         return known
@@ -111,7 +111,7 @@ def _whole(process: Process, tags: Tags, request: Request) -> Reply:
 def _list(process: Process, tags: Tags, kind: Kind, rows: Rows, request: Request) -> Reply:
     config = api_config.seen(process.changes.config, request.who)
     named = config.services if kind.key == _WITH_STATE else ()
-    states = api_status.States(process, (one.name for one in named), request.step)
+    states = api_status.States(process.hubs, (one.name for one in named), request.step)
     tag = tags.of_version(process.changes.version)
     if kind.key == _WITH_STATE:
         tag = tags.with_state(tag, states.all(), request.step)
@@ -125,7 +125,7 @@ def _single(process: Process, tags: Tags, kind: Kind, request: Request) -> Reply
     config, step = api_config.seen(process.changes.config, request.who), request.step
     name = request.arguments["name"]
     found = api_config.find(config, kind, name)
-    states = api_status.States(process, [name] if kind.key == _WITH_STATE else (), step)
+    states = api_status.States(process.hubs, [name] if kind.key == _WITH_STATE else (), step)
     headers: tuple[tuple[str, str], ...] = ()
     if found is not None:
         tag = tags.of_object(found, step)

@@ -191,7 +191,7 @@ class ApiServer:
         self._task = Task("the web API is served", self._watch, vital=False)
         self._own = Endpoints(process)
         routes = [*api_routes.routes(process), *self._own.routes()]
-        self.app = App(settings, routes, process.tables.logins, self._task, probes)
+        self.app = App(settings, routes, process.logins, self._task, probes)
         scheme = "https" if settings.tls is not None else "http"
         self._server = _Server(
             self._door.sock, self.app, _Handler, MAX_AT_ONCE, self._task, "api", "web API", scheme

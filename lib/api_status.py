@@ -8,32 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from lib import observe_stats
-from lib.api_process import Process
+from lib.api_hubs import FAILED, READY, Hubs
 from lib.api_request import encoded
-from lib.client import Client
-from lib.hub import Hub
-from lib.observe_stats import Stats
-
-FAILED, RUNNING, READY = "failed", "running", "ready"
 
 
-def status(process: Process, name: str) -> dict[str, object]:
+def status(hubs: Hubs, name: str) -> dict[str, object]:
     """The status of a service of the configuration, by its name.
 
-    A hub is ready while it listens, a client while it has a session; a client without one is running. A
-    service that this host does not allow has failed.
+    A service that this host does not allow has failed.
     """
-    service = process.hubs.get(name) or process.clients.get(name)
-    since = int(process.since.get(name, 0))
-    if service is None:
+    one = hubs.service(name)
+    since = int(one.since)
+    if not one.state:
         return {"createTime": since, "state": FAILED, "events": []}
-    state = _state(service)
-    words = ["is running", *(["is ready"] if state == READY else []), *_listening(service)]
+    words = ["is running", *(["is ready"] if one.state == READY else [])]
+    words += [f"is listening on {one.listening}"] if one.listening else []
     events = [{"time": since, "msg": f"service {name} {word}"} for word in words]
-    observe = service.settings.observe
-    stats = {"stats": _stats(service).fields()} if observe is not None and observe.enable_stats else {}
-    return {"createTime": since, "state": state, "events": events, **stats}
+    stats = {"stats": one.stats} if one.stats is not None else {}
+    return {"createTime": since, "state": one.state, "events": events, **stats}
 
 
 class States:
@@ -42,11 +34,11 @@ class States:
     As bytes, since dicts of a thousand services would be looked at by the garbage collector in one long step.
     """
 
-    def __init__(self, process: Process, names: Iterable[str], step: Callable[[], None]) -> None:
+    def __init__(self, hubs: Hubs, names: Iterable[str], step: Callable[[], None]) -> None:
         """`step` is called after each of them."""
         self._known: dict[str, bytes] = {}
         for name in names:
-            self._known[name] = encoded(status(process, name))
+            self._known[name] = encoded(status(hubs, name))
             step()
 
     def of(self, name: str) -> bytes | None:
@@ -56,21 +48,3 @@ class States:
     def all(self) -> Iterable[bytes]:
         """All of them."""
         return self._known.values()
-
-
-def _stats(service: Hub | Client) -> Stats:
-    return observe_stats.of_hub(service) if isinstance(service, Hub) else observe_stats.of_client(service)
-
-
-def _state(service: Hub | Client) -> str:
-    if service.fault():
-        return FAILED
-    if isinstance(service, Hub):
-        return READY if service.listens else FAILED
-    return READY if service.session is not None else RUNNING
-
-
-def _listening(service: Hub | Client) -> list[str]:
-    if isinstance(service, Hub):
-        return [f"is listening on {service.address}"] if service.listens else []
-    return [f"is listening on {service.device_name}"]

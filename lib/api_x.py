@@ -1,7 +1,7 @@
 """The endpoints of tunrouter's own web API, below /x/: the table of them, made for one process.
 
 Knows: which there are, who may use each, what each takes and gives.
-Refuses to know: HTTP and logins (api_app), what each does (api_x_hosts, api_x_look, api_x_routes, …).
+Refuses to know: HTTP and logins (api_app), what each does (api_x_hosts, api_x_look, api_x_trace, …).
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from lib.api_shared import Shared
 from lib.api_x_changes import Changes
 from lib.api_x_config import ConfigPages
 from lib.api_x_hosts import HostPages
-from lib.api_x_look import Looks
-from lib.api_x_routes import DEFAULT_ROWS, MOST_ROWS, RoutePages
+from lib.api_x_look import DEFAULT_ROWS, MOST_ROWS, Looks
 from lib.api_x_trace import MOST_SECONDS, Traces
 
 _NS = Field("ns", "UUID or title of a namespace; all of them without it.")
@@ -39,16 +38,13 @@ class Endpoints:
 
     def __init__(self, process: Process) -> None:
         """Nothing is looked at before start()."""
-        self._live = Live(process.hubs, process.tables)
-        shared = Shared()
-        hosts = HostPages(self._live, process.hubs, process.tapping.taps, shared)
-        looks = Looks(process.hubs, process.clients, process.tables, shared)
-        routes = RoutePages(process.hubs, process.tables)
+        hubs, shared = process.hubs, Shared()
+        self._live = Live(hubs)
         self.all: tuple[Endpoint, ...] = (
-            *_of_hosts(hosts),
-            *_of_looks(looks, routes),
-            *_of_packets(Traces(process.tapping.taps)),
-            *_of_changes(Changes(process.hubs, process.tables)),
+            *_of_hosts(HostPages(self._live, hubs, shared)),
+            *_of_looks(Looks(hubs, shared)),
+            *_of_packets(Traces(hubs)),
+            *_of_changes(Changes(hubs)),
             *_of_config(ConfigPages(process)),
             Endpoint("GET", "/x/openapi.json", self._document, "This document."),
         )
@@ -113,7 +109,7 @@ def _of_hosts(hosts: HostPages) -> tuple[Endpoint, ...]:
     )
 
 
-def _of_looks(looks: Looks, routes: RoutePages) -> tuple[Endpoint, ...]:
+def _of_looks(looks: Looks) -> tuple[Endpoint, ...]:
     found = _gives(rows="array", next="", matching="", total="integer")
     page = (
         Field("q", "A prefix (routes within it), an address (routes to it), or a part of a gateway's name."),
@@ -141,12 +137,12 @@ def _of_looks(looks: Looks, routes: RoutePages) -> tuple[Endpoint, ...]:
             gives=_gives(sessions="array"),
         ),
         Endpoint(
-            *("GET", "/x/gateways", routes.gateways, "Hosts that carry packets now."),
+            *("GET", "/x/gateways", looks.gateways, "Hosts that carry packets now."),
             query=(_NS,),
             gives=_gives(gateways="array"),
         ),
         Endpoint(
-            *("GET", "/x/routes", routes.routes, "Routes by pages, and which gateway carries them."),
+            *("GET", "/x/routes", looks.routes, "Routes by pages, and which gateway carries them."),
             query=page,
             gives=found,
             fails=(409,),

@@ -6,27 +6,26 @@ Refuses to know: what an invitation is (ctl_enrol).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from lib import api_audit, api_endpoint, ctl_enrol
+from lib import api_audit, api_endpoint
+from lib.api_hubs import Hubs, Row
 from lib.api_request import Refused, Reply, Request
 from lib.errors import HostError
-from lib.hub import Hub
-from lib.hub_tables import Tables
 
 
 class Changes:
     """The handlers."""
 
-    def __init__(self, hubs: Mapping[str, Hub], tables: Tables) -> None:
-        self._hubs, self._tables = hubs, tables
+    def __init__(self, hubs: Hubs) -> None:
+        self._hubs = hubs
 
     def invite(self, request: Request) -> Reply:
         """Make an invitation. It brings a login, so whoever makes one needs a login too."""
         _check_login(request, "an invitation makes a login")
         asked = self._asked(request)
-        found = self._written(ctl_enrol.invite, asked)
+        found = _written(self._hubs.invite, asked)
         gateways = [f"gateway {one}" for one in found["gateways"]]
         api_audit.tell(request, f"invite host {found['host']} to namespace {found['namespace']}", gateways)
         return Reply(found)
@@ -35,7 +34,7 @@ class Changes:
         """Take a host's login away, and end its sessions. Whoever takes one away needs one too."""
         _check_login(request, "a login is taken away")
         asked = self._asked(request)
-        found = self._written(ctl_enrol.revoke, asked)
+        found = _written(self._hubs.revoke, asked)
         api_audit.tell(request, f"revoke host {asked['host']}", [f"sessions ended: {found['sessions']}"])
         return Reply(found)
 
@@ -44,14 +43,15 @@ class Changes:
         asked["ns"] = api_endpoint.scope(request, str(asked.get("ns") or ""))
         return asked
 
-    def _written(self, act: Callable[..., dict[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Change a list of hosts. Raises Refused where it cannot be written, or as things are now."""
-        try:
-            return act(self._hubs, self._tables, asked)
-        except ValueError as why:
-            raise Refused(409, str(why)) from None
-        except (OSError, HostError) as error:
-            raise Refused(503, str(error)) from None
+
+def _written(act: Callable[[dict[str, Any]], Row], asked: dict[str, Any]) -> Row:
+    """Change a list of hosts. Raises Refused where it cannot be written, or as things are now."""
+    try:
+        return act(asked)
+    except ValueError as why:
+        raise Refused(409, str(why)) from None
+    except (OSError, HostError) as error:
+        raise Refused(503, str(error)) from None
 
 
 def _check_login(request: Request, what: str) -> None:

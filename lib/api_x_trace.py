@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.event import Event
@@ -26,11 +26,12 @@ from lib import (
 )
 from lib import capture_fate as fates
 from lib.api_endpoint import EVENTS, NO_STORE
+from lib.api_hubs import Hubs
 from lib.api_request import Refused, Reply, Request
 from lib.capture_fate import Fate
 from lib.capture_filter import FilterError
 from lib.capture_service import MAX_LISTENERS, SLICE
-from lib.capture_taps import Capture, Choice, Taps, frames
+from lib.capture_taps import Capture, Choice, frames
 from lib.packet import Buffer
 
 BATCH, BATCH_SECONDS = 100, 0.2
@@ -84,47 +85,62 @@ def _event(name: str, body: object) -> bytes:
     return f"event: {name}\ndata: {text}\n\n".encode()
 
 
+class _Asked(NamedTuple):
+    """The packets that somebody wants to see."""
+
+    host: str
+    ns: str
+    expression: str
+    choice: Choice
+
+
 class Traces:
     """The handlers."""
 
-    def __init__(self, taps: Taps) -> None:
-        self._taps = taps
+    def __init__(self, hubs: Hubs) -> None:
+        self._hubs = hubs
         self._open = 0
 
     def trace(self, request: Request) -> Reply:
         """Packets that match, as events. Raises Refused, ValueError for a filter that cannot be read."""
-        choice = self._choice(request)
-        return Reply(self._packets(choice, request.who.valid), kind=EVENTS, headers=NO_STORE, streams=True)
+        asked = self._asked(request)
+        return Reply(self._packets(asked, request.who.valid), kind=EVENTS, headers=NO_STORE, streams=True)
 
     def capture(self, request: Request) -> Reply:
         """Packets that match, as a pcapng file that grows until the reader has enough."""
-        choice = self._choice(request)
+        asked = self._asked(request)
         seconds = api_endpoint.number("seconds", request.query.get("seconds", "60"))
         text = request.query.get("filter", "")
         api_audit.tell(request, f"capture packets for {seconds:g} s at most", [f"filter: {text or 'all'}"])
         name = ("Content-Disposition", 'attachment; filename="tunrouter.pcapng"')
-        events = self._records(choice, text, seconds, request.who.valid)
+        events = self._records(asked, seconds, request.who.valid)
         return Reply(events, kind="application/octet-stream", headers=(*NO_STORE, name), streams=True)
 
-    def _choice(self, request: Request) -> Choice:
+    def _asked(self, request: Request) -> _Asked:
         query = request.query
         ns = api_endpoint.scope(request, query.get("ns", ""))
         self._check_room()
+        host, expression = query.get("host", ""), query.get("filter", "")
         try:
-            test = capture_filter.parse(query.get("filter", ""))
+            test = capture_filter.parse(expression)
         except FilterError as wrong:
             raise Refused(400, wrong.message, hint=wrong.hint) from None
-        return Choice(query.get("host", ""), ids.parse_uuid(ns).hex() if ns else "", test)
+        choice = Choice(host, ids.parse_uuid(ns).hex() if ns else "", test)
+        return _Asked(host, ns, expression, choice)
 
     def _check_room(self) -> None:
         if self._open >= MAX_LISTENERS:
             raise Refused(429, f"{MAX_LISTENERS} traces and captures run already: end one of those")
 
-    def _packets(self, choice: Choice, valid: Callable[[], bool]) -> Iterator[bytes]:
+    def _packets(self, asked: _Asked, valid: Callable[[], bool]) -> Iterator[bytes]:
         self._check_room()
-        watcher = Watcher(choice)
+        watcher = Watcher(asked.choice)
+        try:
+            end = self._hubs.watch(watcher, *asked[:3])
+        except ValueError as nobody:
+            yield _event("bye", {"reason": str(nobody)})
+            return
         self._open += 1
-        self._taps.add(watcher)
         try:
             yield _QUIET
             while valid():
@@ -135,20 +151,22 @@ class Traces:
                 gevent.sleep(BATCH_SECONDS)
             yield _event("bye", {"reason": "the login has ended"})
         finally:
-            self._taps.remove(watcher)
+            end()
             self._open -= 1
 
-    def _records(
-        self, choice: Choice, text: str, seconds: float, valid: Callable[[], bool]
-    ) -> Iterator[bytes]:
+    def _records(self, asked: _Asked, seconds: float, valid: Callable[[], bool]) -> Iterator[bytes]:
         self._check_room()
         ready, until = Event(), time.monotonic() + seconds
-        capture, reader = Capture(choice, ready.set), capture_records.Reader()
+        capture, reader = Capture(asked.choice, ready.set), capture_records.Reader()
+        try:
+            end = self._hubs.watch(capture, *asked[:3])
+        except ValueError as nobody:  # a file that says so
+            yield capture_pcapng.section(f"tunrouter {__version__}: {nobody}")
+            return
         self._open += 1
-        self._taps.add(capture)
         try:
             yield capture_pcapng.section(f"tunrouter {__version__}") + capture_pcapng.interface(
-                "tunrouter", text
+                "tunrouter", asked.expression
             )
             while valid() and (left := until - time.monotonic()) > 0:
                 ready.wait(min(1.0, left))
@@ -158,5 +176,5 @@ class Traces:
                     yield b"".join(blocks)
             yield capture_pcapng.statistics(time.time_ns(), capture.fitted, capture.lost)
         finally:
-            self._taps.remove(capture)
+            end()
             self._open -= 1

@@ -292,12 +292,13 @@ class Parts:
         if settings.api is None or changes is None:
             return None
         from lib.api_confirm import Confirmations
+        from lib.api_own import OwnHubs
         from lib.api_process import Process
         from lib.api_server import ApiServer
 
         self._confirmations = self._confirmations or Confirmations(lambda: changes.version)
-        parts = self.hubs, self.clients, self.tables, self.tapping, self.notify, self.since
-        process = Process(*parts, changes, self._confirmations)
+        hubs = OwnHubs(self.hubs, self.clients, self.tables, self.taps, self.since)
+        process = Process(hubs, self.tables.logins, changes, self._confirmations)
         return ApiServer(settings.api, process, self.probes())
 
     def recheck(self) -> None:

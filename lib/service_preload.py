@@ -80,6 +80,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "the web API": (
         "lib.config_api",
         "lib.api_confirm",
+        "lib.api_own",
         "lib.api_process",
         "lib.api_server",
         "lib.service_changes",

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from lib.api_own import OwnHubs
 from lib.api_request import Reply, Request, Who
+from lib.capture_taps import Taps
 from lib.hub_identity import Verdict
 from lib.metrics_ledger import Ledger
 from lib.namespace import Attachment
@@ -58,6 +60,12 @@ class FakeHub:
         """A session ends."""
         self.domain.leave(session.attachment)
         del self.sessions[session.attachment]
+
+
+def own_hubs(*hubs: Any, tables: Any = None, taps: Taps | None = None) -> OwnHubs:
+    """Hubs as the web API asks for them, by their names."""
+    named = {hub.settings.name: hub for hub in hubs}
+    return OwnHubs(named, {}, tables or no_lists(), taps or Taps(), {})
 
 
 def no_lists() -> Any:

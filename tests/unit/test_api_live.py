@@ -18,7 +18,7 @@ from lib.api_live import MAX_QUEUED, Live
 from lib.api_request import Refused
 from lib.ids import format_uuid
 from lib.route_table import RouteTable
-from tests.support.api_hubs import FakeHub, no_lists
+from tests.support.api_hubs import FakeHub, own_hubs
 from tests.support.opcodes import counted
 from tests.unit.test_ctl_routes import entry
 
@@ -26,7 +26,7 @@ ONE, TWO = bytes(15) + b"\1", bytes(15) + b"\2"
 
 
 def live(*hubs: FakeHub) -> Live:
-    return Live({hub.settings.name: hub for hub in hubs}, no_lists())  # type: ignore[misc]
+    return Live(own_hubs(*hubs))
 
 
 def rows(found: Live, ns: str = "") -> list[dict[str, Any]]:

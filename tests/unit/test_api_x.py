@@ -12,7 +12,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from lib import api_x_hosts, api_x_routes, ctl_routes
+from lib import api_route_pages, api_x_hosts, ctl_routes
 from lib.api_confirm import Confirmations
 from lib.api_flows import MAX_FRAMES, Flows
 from lib.api_live import Live
@@ -21,7 +21,6 @@ from lib.api_shared import Shared
 from lib.api_x import Endpoints
 from lib.api_x_hosts import HostPages
 from lib.api_x_look import Looks
-from lib.api_x_routes import RoutePages
 from lib.api_x_trace import BATCH, Traces, Watcher
 from lib.capture_fate import DROPPED, FORWARDED, Fate
 from lib.capture_taps import Choice, Taps
@@ -30,7 +29,7 @@ from lib.ids import format_uuid
 from lib.route_table import RouteTable
 from lib.settings_api import TENANT, VIEWER
 from tests.support import packets
-from tests.support.api_hubs import NOBODY, FakeHub, get, no_lists
+from tests.support.api_hubs import NOBODY, FakeHub, get, own_hubs
 from tests.unit.test_ctl_routes import NS, Process, entry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,9 +48,9 @@ class Pages:
         self.hub = FakeHub()
         self.one, self.two = self.hub.connect("a", ONE), self.hub.connect("a", TWO)
         self.taps = Taps()
-        hubs: Any = {"hub": self.hub}
-        self.live = Live(hubs, no_lists())
-        self.pages = HostPages(self.live, hubs, self.taps, Shared())
+        hubs = own_hubs(self.hub, taps=self.taps)
+        self.live = Live(hubs)
+        self.pages = HostPages(self.live, hubs, Shared())
         self.live.whole("")
 
 
@@ -162,9 +161,13 @@ def tables() -> Process:
     return Process(default=default, own=RouteTable([entry("10.1.0.0/16", "b"), entry("10.1.2.0/24", "c")]))
 
 
+def looks_at(tables: Process) -> Looks:
+    return Looks(own_hubs(*tables.hubs.values(), tables=tables.tables), Shared())
+
+
 def pages(tables: Process, limit: int, who: Who | None = None, **query: Any) -> list[str]:
     """The prefixes of all pages together; no page is longer than it may be."""
-    handle = RoutePages(tables.hubs, tables.tables).routes
+    handle = looks_at(tables).routes
     found: list[str] = []
     after: dict[str, str] = {}
     for _ in range(50):
@@ -207,8 +210,8 @@ def test_a_prefix_that_is_none(tables: Process) -> None:
 
 
 def test_a_search_for_a_name_stops_and_goes_on(tables: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_x_routes, "SEARCH_SECONDS", 0.0)
-    monkeypatch.setattr(api_x_routes, "PART", 1)
+    monkeypatch.setattr(api_route_pages, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(api_route_pages, "PART", 1)
     assert sorted(pages(tables, 500, q="host-")) == sorted(EVERY[2:])
 
 
@@ -220,13 +223,13 @@ def test_a_tenant_sees_its_own_table_only(tables: Process) -> None:
 @pytest.mark.parametrize("after", ["x", "9-10.0.0.0/8", "-1-10.0.0.0/8", "0-10.0.0.0/99", "0-", "٣-a"])
 def test_a_cursor_that_is_none(tables: Process, after: str) -> None:
     with pytest.raises(ValueError, match="is no cursor"):
-        get(RoutePages(tables.hubs, tables.tables).routes, after=after)
+        get(looks_at(tables).routes, after=after)
     with pytest.raises(ValueError, match="is no cursor"):
-        get(RoutePages(tables.hubs, tables.tables).routes, after=after, q="name")
+        get(looks_at(tables).routes, after=after, q="name")
 
 
 def test_how_many_there_are(tables: Process) -> None:
-    body = get(RoutePages(tables.hubs, tables.tables).routes, q="10.1.0.0/16", limit="1").body
+    body = get(looks_at(tables).routes, q="10.1.0.0/16", limit="1").body
     assert (body["matching"], body["total"]) == (3, 12)
     assert body["rows"][0]["ns"] == format_uuid(NS)
 
@@ -236,13 +239,13 @@ def test_a_table_that_is_replaced_meanwhile(tables: Process, monkeypatch: pytest
         raise RuntimeError("the table was changed meanwhile")
 
     monkeypatch.setattr(ctl_routes, "row", changed)
-    assert refused(RoutePages(tables.hubs, tables.tables).routes)[0] == 409
+    assert refused(looks_at(tables).routes)[0] == 409
 
 
 def test_gateways_are_those_that_are_connected(tables: Process) -> None:
     tables.connect("host-1")
     tables.connect("b", NS)
-    handle = RoutePages(tables.hubs, tables.tables).gateways
+    handle = looks_at(tables).gateways
     assert [row["host"] for row in get(handle).body["gateways"]] == ["host-1", "b"]
     own = get(handle, Who("t", TENANT, NS)).body
     assert [row["host"] for row in own["gateways"]] == ["b"]
@@ -257,7 +260,7 @@ def test_drops_the_most_first_and_refusals_not_for_a_tenant() -> None:
     one.attachment.drop(Reason.NO_ROUTE, 3)
     one.attachment.drop(Reason.DENIED, 7)
     two.attachment.drop(Reason.NO_ROUTE, 5)
-    looks = Looks({"hub": hub}, {}, no_lists(), Shared())  # type: ignore[dict-item]
+    looks = Looks(own_hubs(hub), Shared())
     assert [row["count"] for row in json.loads(get(looks.drops).body)["drops"]] == [7, 5, 3]
     own = json.loads(get(looks.drops, TENANT_ONE).body)
     assert [row["host"] for row in own["drops"]] == ["a", "a"]
@@ -269,7 +272,7 @@ def test_more_drops_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch)
     hub = FakeHub()
     for number in range(5):
         hub.connect(f"h{number}").attachment.drop(Reason.NO_ROUTE, number + 1)
-    looks = Looks({"hub": hub}, {}, no_lists(), Shared())  # type: ignore[dict-item]
+    looks = Looks(own_hubs(hub), Shared())
     body = json.loads(get(looks.drops).body)
     assert ([row["count"] for row in body["drops"]], body["more"]) == ([5, 4], 3)
 
@@ -277,8 +280,7 @@ def test_more_drops_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch)
 def test_explain_asks_the_hub_where_the_host_is() -> None:
     one, two = FakeHub("one"), FakeHub("two", table=RouteTable([entry("10.0.0.0/24", "a")]))
     two.connect("a")
-    hubs: Any = {"one": one, "two": two}
-    looks = Looks(hubs, {}, no_lists(), Shared())
+    looks = Looks(own_hubs(one, two), Shared())
     body = get(looks.explain, **{"from": "a", "to": "10.9.9.9"}).body
     assert (body["service"], body["delivered"]) == ("two", False)
     with pytest.raises(ValueError, match="two"):
@@ -291,7 +293,7 @@ def test_a_tenant_is_told_nothing_of_the_default_table() -> None:
     rows = [entry("10.1.0.1/32", "a"), entry("10.2.0.0/16", "of-another")]
     hub = FakeHub(table=RouteTable(rows))
     hub.connect("a", ONE)
-    looks = Looks({"hub": hub}, {}, no_lists(), Shared())  # type: ignore[dict-item]
+    looks = Looks(own_hubs(hub), Shared())
     asked = {"from": "a", "to": "10.2.0.9"}
     whole = json.dumps(get(looks.explain, **asked, ns=format_uuid(ONE)).body)
     assert "of-another" in whole
@@ -311,7 +313,7 @@ def test_a_tenant_is_told_nothing_of_the_default_table() -> None:
 
 
 def trace(taps: Taps, who: Who | None = None, **query: str) -> Any:
-    return get(Traces(taps).trace, who, **query).body
+    return get(Traces(own_hubs(taps=taps)).trace, who, **query).body
 
 
 def test_packets_in_batches_and_the_others_counted() -> None:
@@ -379,7 +381,7 @@ def test_who_does_not_read_a_trace_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
 def test_a_capture_is_a_file_that_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     taps = Taps(lambda: 1)
-    events: Any = get(Traces(taps).capture, Who("ada"), seconds="1").body
+    events: Any = get(Traces(own_hubs(taps=taps)).capture, Who("ada"), seconds="1").body
     assert next(events)[:4] == b"\x0a\x0d\x0d\x0a"
     content = frame(udp())
     taps.saw(Fate(FORWARDED, NOBODY.hex(), "a", "b"), content, 0, len(content))
@@ -390,7 +392,7 @@ def test_a_capture_is_a_file_that_ends(caplog: pytest.LogCaptureFixture) -> None
 
 def test_listeners_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lib.api_x_trace.MAX_LISTENERS", 1)
-    traces = Traces(Taps())
+    traces = Traces(own_hubs())
     events: Any = get(traces.trace).body
     next(events)
     assert refused(traces.trace)[0] == 429
@@ -406,10 +408,7 @@ def endpoints() -> Endpoints:
     hub.connect("a")
     changes = SimpleNamespace(version=1)
     process: Any = SimpleNamespace(
-        hubs={"hub": hub},
-        clients={},
-        tables=no_lists(),
-        tapping=SimpleNamespace(taps=Taps()),
+        hubs=own_hubs(hub),
         changes=changes,
         confirmations=Confirmations(lambda: 1),
     )

@@ -17,6 +17,7 @@ from lib.cluster_live import Cluster
 from lib.cluster_seal import SharedSeal
 from lib.errors import ConfigError
 from tests.support import schema
+from tests.support.api_hubs import own_hubs
 from tests.unit.test_cluster_live import NAMESPACE, SETTINGS, cluster
 
 CLOCK = 1_800_000_000.0
@@ -159,14 +160,14 @@ def test_it_is_measured(others: Others) -> None:
 def test_the_web_api_tells_it_and_says_where_there_is_none(
     others: Others, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = Looks({}, {}, None, Shared())  # type: ignore[arg-type]
+    looks = Looks(own_hubs(), Shared())
     request: Any = None
     told = json.loads(looks.cluster(request).body)  # type: ignore[arg-type]
     schema.check(told, "cluster")
     assert told["total"]["live"] == 3
     monkeypatch.setattr(cluster_running, "clusters", list)
     with pytest.raises(Refused, match="in no cluster") as none:
-        Looks({}, {}, None, Shared()).cluster(request)  # type: ignore[arg-type]
+        Looks(own_hubs(), Shared()).cluster(request)
     assert none.value.status == 409
 
 

@@ -1,7 +1,8 @@
-"""Handlers of the web API's /x/routes and /x/gateways: routes by pages, searched, a million of them in steps.
+"""Routes by pages for the web API, searched, a million of them in steps; and the hosts that carry packets.
 
 Knows: what a search means, what a cursor is, how long one request may work.
-Refuses to know: how a route's gateways are told (ctl_routes), how a table is walked (route_trie).
+Refuses to know: who asks (api_x_look), how a route's gateways are told (ctl_routes), how a table is walked
+(route_trie).
 
     q = 10.0.0.0/8     the routes within this prefix, in the order of addresses
     q = 10.1.2.3       the routes that contain this address, the longest first
@@ -18,44 +19,38 @@ from typing import Any
 
 from gevent.lock import BoundedSemaphore
 
-from lib import api_endpoint, ctl_routes, ids, prefixes
+from lib import ctl_routes, ids, prefixes
 from lib.addresses import is_address
-from lib.api_endpoint import NO_STORE
-from lib.api_request import Refused, Reply, Request
+from lib.api_request import Refused
 from lib.ctl_routes import Found, View
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.route_table import Group, RouteTable
 from lib.service_scheduling import Breaths, in_steps
-from lib.settings_api import TENANT
 
-DEFAULT_ROWS, MOST_ROWS = 100, 500
 SEARCH_SECONDS = 0.05
 """How long one request looks for a name."""
 PART = 256
 AT_ONCE = 2
 """Walks through tables at the same time; more wait for their turn."""
-MAX_GATEWAYS = 5000
+MAX_GATEWAYS, MAX_PEERS = 5000, 16
 
 Place = tuple[int, int, bytes, int]
 """(number of a table, 4 or 16, prefix, its length): the last route of a page."""
 
 
 class RoutePages:
-    """The handlers."""
+    """The routes and gateways of one process."""
 
     def __init__(self, hubs: Mapping[str, Hub], tables: Tables) -> None:
         self._hubs, self._tables = hubs, tables
         self._turns = BoundedSemaphore(AT_ONCE)
 
-    def routes(self, request: Request) -> Reply:
-        """A page of routes."""
-        query = request.query
-        ns = api_endpoint.scope(request, query.get("ns", ""))
+    def routes(self, query: Mapping[str, str], ns: str, most: int, own_only: bool) -> dict[str, Any]:
+        """A page (api_hubs.Hubs.routes). Raises Refused, ValueError."""
         views = ctl_routes.views_of(self._hubs, self._tables, query.get("service", ""), ns)
-        if request.who.role == TENANT:  # the default table names the hosts of all tenants
+        if own_only:
             views = [view for view in views if view.namespace["namespace"] is not None]
-        most = int(api_endpoint.number("limit", query.get("limit", str(DEFAULT_ROWS))))
         wanted, after = query.get("q", "").strip(), query.get("after", "")
         try:
             with self._turns:
@@ -63,34 +58,32 @@ class RoutePages:
         except RuntimeError:
             raise Refused(409, "a table was replaced while it was read: ask again") from None
         total = sum(len(view.router) for view in views if isinstance(view.router, RouteTable))
-        body = {"rows": rows, "next": following, "matching": matching, "total": total}
-        return Reply(body, headers=NO_STORE)
+        return {"rows": rows, "next": following, "matching": matching, "total": total}
 
-    def gateways(self, request: Request) -> Reply:
-        """The hosts that are connected, with their sessions and how long they are here."""
-        ns = api_endpoint.scope(request, request.query.get("ns", ""))
+    def gateways(self, ns: str, elsewhere: bool = True) -> list[dict[str, Any]]:
+        """The hosts that are connected, with their sessions and how long they are here.
+
+        With `elsewhere` also those with their sessions at other hubs.
+        """
         now = time.monotonic()
         rows: list[dict[str, Any]] = []
         for domain in {id(hub.domain): hub.domain for hub in self._hubs.values()}.values():
             for namespace in list(domain.namespaces.values()):
                 name = ids.format_uuid(namespace.id)
                 for gateway in in_steps(list(namespace.gateways.here.values()) if ns in ("", name) else []):
-                    if len(rows) < MAX_GATEWAYS and gateway.attachments:
-                        since = min(one.since for one in gateway.attachments)
-                        peers = [one.peer for one in gateway.attachments]
+                    found = [one for one in gateway.attachments if elsewhere or not one.by]
+                    if len(rows) < MAX_GATEWAYS and found:
                         rows.append(
                             {
                                 "host": gateway.name,
                                 "ns": name,
-                                "sessions": len(peers),
-                                "peers": peers[:16],
-                                "since_s": round(now - since, 1),
-                                "flows": sum(
-                                    len(one.flows) + len(one.udp_flows) for one in gateway.attachments
-                                ),
+                                "sessions": len(found),
+                                "peers": [one.peer for one in found][:MAX_PEERS],
+                                "since_s": round(now - min(one.since for one in found), 1),
+                                "flows": sum(len(one.flows) + len(one.udp_flows) for one in found),
                             }
                         )
-        return Reply({"gateways": rows}, headers=NO_STORE)
+        return rows
 
     def _page(
         self, views: list[View], wanted: str, after: str, most: int
