@@ -53,7 +53,7 @@ class Counts(NamedTuple):
 class Sample(NamedTuple):
     """What a look has found of a host that is connected."""
 
-    sessions: Mapping[object, Counts]
+    sessions: Mapping[Any, Counts]
     """By what no two sessions have in common."""
     service: str
     peer: str
@@ -104,7 +104,7 @@ class Host:
     history: History | None = None
     events: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     """(seconds since 1970, what, a sentence), the latest last."""
-    _known: Mapping[object, Counts] = field(default_factory=dict)
+    _known: Mapping[Any, Counts] = field(default_factory=dict)
     _opened: int = -1
     _starts: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPS))
     _missed_at: float = float("-inf")

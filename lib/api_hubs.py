@@ -72,6 +72,13 @@ class Running(NamedTuple):
     """GOST's figures, where they are wanted."""
 
 
+class Watching(Tap, Protocol):
+    """A tap that is told how much it was not shown."""
+
+    def missed(self, count: int) -> None:
+        """So many packets that fit were not shown, as there were too many."""
+
+
 class Hubs(Protocol):
     """The hubs of one configuration. Each call raises ValueError and Refused for what cannot be told."""
 
@@ -120,7 +127,7 @@ class Hubs(Protocol):
     def service(self, name: str) -> Running:
         """What a service is doing."""
 
-    def watch(self, tap: Tap, host: str, ns: str, expression: str) -> Callable[[], None]:
+    def watch(self, tap: Watching, host: str, ns: str, expression: str) -> Callable[[], None]:
         """Show packets to a tap, perhaps more than those of a host, a namespace and a filter expression.
 
         Returns what ends that.

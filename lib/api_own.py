@@ -290,7 +290,7 @@ def domain_of(hub: Hub) -> str:
 def _sample(sessions: list[HubSession], claimed: bool, now: float) -> Sample:
     """The figures of a host, of all its sessions together; what is one session's is the first one's."""
     first = sessions[0]
-    counts: dict[object, Counts] = {}
+    counts: dict[int, Counts] = {}
     queue, waits, loss = 0, 0.0, None
     for session in sessions:
         traffic = session.attachment.traffic

@@ -72,6 +72,12 @@ class Watcher:
             self.stuck_at = float("inf")
             self._greenlet.kill(block=False)
 
+    def missed(self, count: int) -> None:
+        """Count packets that were not shown (api_hubs.Watching)."""
+        self._skipped += count
+        if self._skipped:
+            self.ready.set()
+
     def event(self) -> bytes:
         """The packets kept since the last call, as events; empty where there are none."""
         rows, self._rows, skipped, self._skipped = self._rows, [], self._skipped, 0

@@ -164,6 +164,11 @@ class Capture:
         self._size += len(record)
         self.wake()
 
+    def missed(self, count: int) -> None:
+        """Count packets as lost that somebody else has lost for it (api_hubs.Watching)."""
+        self.fitted += count
+        self.lost += count
+
     def pop(self, most: int) -> bytes:
         """The oldest records: at least one, no further one after `most` bytes; b"" for an empty queue."""
         taken, size = [], 0

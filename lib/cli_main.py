@@ -259,7 +259,7 @@ def _run(arguments: Mapping[str, Any]) -> int:
     notifier = service_notify.take(os.environ)
     every = _every(arguments["-R"])
     try:
-        if settings.workers == 1 or not _run_workers(settings, reading.settings, every, notifier):
+        if settings.workers == 1 or not _run_workers(settings, reading, every, notifier):
             Service(settings, reading.settings, every, notifier, reading).run()
     finally:
         log_setup.finish()
@@ -267,13 +267,13 @@ def _run(arguments: Mapping[str, Any]) -> int:
     return 0
 
 
-def _run_workers(settings: Settings, reread: Any, every: float, notifier: Any) -> bool:
+def _run_workers(settings: Settings, reading: Any, every: float, notifier: Any) -> bool:
     """Serve with several workers; False where `auto` comes to one only, and nothing was begun."""
     from lib import worker_service  # nothing of workers is loaded where nobody asks for them
 
     count = worker_service.count(settings)
     if count > 1:
-        worker_service.WorkerService(settings, count, reread, every, notifier).run()
+        worker_service.WorkerService(settings, count, reading, every, notifier).run()
     return count > 1
 
 

@@ -60,9 +60,8 @@ def _refuse(found: Findings, where: Position, what: str, hint: str = _ALONE) -> 
 
 def _check_process(config: Config, found: Findings) -> None:
     """What a process has once, and each worker would have for itself."""
-    for name in ("api", "cluster"):
-        if getattr(config, name) is not None:
-            _refuse(found, config.where(name), f"{name!r} beside 'workers'")
+    if config.cluster is not None:
+        _refuse(found, config.where("cluster"), "'cluster' beside 'workers'")
     if config.notify:
         _refuse(found, config.where("notify"), "'notify' beside 'workers'")
     if config.log is not None and config.log.rotation is not None:

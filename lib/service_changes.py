@@ -14,7 +14,7 @@ from typing import Protocol
 from lib import service_release, service_reload
 from lib.config_schema import Config
 from lib.errors import HostError
-from lib.service_reload import Reloads
+from lib.service_reload import Reloads, Reread
 from lib.service_scheduling import Breaths
 from lib.settings import Settings
 
@@ -70,7 +70,7 @@ class ServiceChanges(Reloads):
     @property
     def files(self) -> tuple[str, ...]:
         """Absolute paths of the configuration files."""
-        return self._parts.settings.files
+        return self.settings.files
 
     def alone(self) -> AbstractContextManager[object]:
         """As api_process.Changes.alone."""
@@ -82,23 +82,31 @@ class ServiceChanges(Reloads):
         A `timed` one leaves the changes of the API while the files are what they were.
         """
         with self.one:
-            before = self._parts.settings
+            before = self.settings
             if not timed:
-                self._parts.tables.refresh()
-            problems = service_reload.reload(self._parts, self._timed if timed else self.reread)
-            if not problems and self._parts.settings is not before:
+                self._refresh()
+            problems = self._reload(self._timed if timed else self.reread)
+            if not problems and self.settings is not before:
                 self._use(self._reading.config, self._reading.config, None, before)
             self.after()
             return problems
 
     def _timed(self, step: Step) -> Settings:
         new = self.reread(step)
-        return self._parts.settings if new is self._filed else new
+        return self.settings if new is self._filed else new
 
     @property
     def settings(self) -> Settings:
         """The settings in use."""
         return self._parts.settings
+
+    def _checked(self, made: Reread, step: Step) -> Settings:
+        """What `made` returns, if it can be used. Raises ConfigError and HostError."""
+        return service_reload.checked(self._parts, made, step)
+
+    def _change(self, made: Reread) -> list[tuple[str, str]]:
+        """Use what `made` returns, as apply()."""
+        return service_reload.change(self._parts, made)
 
     def preview(self) -> Settings:
         """As api_process.Changes.preview."""
@@ -106,18 +114,18 @@ class ServiceChanges(Reloads):
             if self._looking is None:
                 # It reads by itself: what was only looked at is not what the files had when they were used.
                 self._looking = self._reading.another()
-            return service_reload.checked(self._parts, self._looking.settings, Breaths())
+            return self._checked(self._looking.settings, Breaths())
 
     def keep(self) -> Callable[[int], bool]:
         """As api_process.Changes.keep."""
-        before, config, filed = self._parts.settings, self._config, self._filed
+        before, config, filed = self.settings, self._config, self._filed
 
         def put_back(version: int) -> bool:
             with self.one:
                 if self.version != version:
                     return False
-                now = self._parts.settings
-                failed = service_reload.change(self._parts, lambda step: before)
+                now = self.settings
+                failed = self._change(lambda step: before)
                 if failed:
                     raise HostError("; ".join(f"service {name}: {why}" for name, why in failed))
                 self._use(config, self._in_files, filed, now)
@@ -128,12 +136,12 @@ class ServiceChanges(Reloads):
 
     def apply(self, make: Callable[[Config], Config]) -> list[tuple[str, str]]:
         """As api_process.Changes.apply."""
-        reading, parts = self._reading, self._parts
+        reading = self._reading
         with self.one:
-            before, config = parts.settings, make(self.config)
-            failed = service_reload.change(parts, lambda step: reading.settings_of(config, step))
+            before, config = self.settings, make(self.config)
+            failed = self._change(lambda step: reading.settings_of(config, step))
             if failed:
-                again = service_reload.change(parts, lambda step: before)
+                again = self._change(lambda step: before)
                 if again:
                     raise HostError("; ".join(f"service {name}: {why}" for name, why in [*failed, *again]))
                 return failed

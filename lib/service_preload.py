@@ -77,6 +77,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "workers": ("lib.worker_service", "lib.config_workers"),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "metrics of workers": ("lib.worker_metrics",),
+    "the web API of workers": ("lib.worker_hubs", "lib.worker_metrics", "lib.worker_told"),
     "the web API": (
         "lib.config_api",
         "lib.api_confirm",
@@ -170,7 +171,8 @@ def _of_metrics(settings: Settings) -> set[str]:
     """Of metrics, and of workers."""
     found = {"metrics"} if settings.metrics else set()
     if settings.workers != 1:
-        found |= {"workers", "metrics of workers"} if settings.metrics else {"workers"}
+        found |= {"workers", *(f"{one} of workers" for one in found)}
+        found |= {"the web API of workers"} if settings.api else set()
     return found
 
 

@@ -11,11 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
 
 from gevent.lock import RLock
 
-from lib import log_setup, namespace_titles, service_policy, service_preload, service_release
+from lib import (
+    log_setup,
+    namespace_titles,
+    service_policy,
+    service_preload,
+    service_release,
+    service_servers,
+)
 from lib.errors import ConfigError, HostError, Problem
 from lib.log_events import Entry
 from lib.log_setup import over, say
@@ -23,9 +29,6 @@ from lib.service_parts import Parts, label
 from lib.service_scheduling import Breaths, in_steps
 from lib.settings import ClientSettings, HubSettings, Settings
 from lib.settings_diff import differences, only_named
-
-if TYPE_CHECKING:
-    from lib.metrics_server import MetricsServer
 
 Reread = Callable[[Callable[[], None]], Settings]
 """Reads the settings again and returns them, with a call of its argument after each little piece of work.
@@ -50,10 +53,18 @@ class Reloads:
         """Read the files again and use them; returns what is wrong. Nobody has asked for a `timed` one."""
         with self.one:
             if not timed:
-                self._parts.tables.refresh()
-            problems = reload(self._parts, self.reread)
+                self._refresh()
+            problems = self._reload(self.reread)
             self.after()
             return problems
+
+    def _refresh(self) -> None:
+        """Read sources again."""
+        self._parts.tables.refresh()
+
+    def _reload(self, reread: Reread) -> list[str]:
+        """Use what `reread` returns; returns what is wrong with it."""
+        return reload(self._parts, reread)
 
     @property
     def _parts(self) -> Parts:
@@ -72,15 +83,9 @@ def reload(parts: Parts, reread: Reread) -> list[str]:
     try:
         new = checked(parts, reread, step)
     except (ConfigError, HostError) as error:
-        problems = error.problems if isinstance(error, ConfigError) else (error,)
         if isinstance(error, ConfigError):
             _tell_new(Entry.CONFIG_WARNING, error.warnings, parts.settings.warnings, step)
-        for problem in problems:
-            say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
-            step()
-        reason = "nothing was changed: the last good configuration stays in use"
-        say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
-        return list(map(str, problems))
+        return tell_problems(error, step)
     use(parts, new, step)
     return []
 
@@ -100,15 +105,20 @@ def checked(parts: Parts, reread: Reread, step: Callable[[], None]) -> Settings:
 
     Nothing has changed yet. Raises ConfigError and HostError.
     """
-    try:
-        new = reread(step)
-    except (ImportError, SystemExit) as error:  # as in service_preload: what reads may need one module more
-        text = f"what the configuration needs cannot be loaded any more: {error}; start tunrouter anew"
-        raise HostError(text) from error
+    new = read(reread, step)
     if new is not parts.settings:
         service_preload.load(new, step)
         service_policy.refuse(new, parts.settings, parts.tables, step)
     return new
+
+
+def read(reread: Reread, step: Callable[[], None]) -> Settings:
+    """The settings read again. Raises ConfigError and HostError."""
+    try:
+        return reread(step)
+    except (ImportError, SystemExit) as error:  # as in service_preload: what reads may need one module more
+        text = f"what the configuration needs cannot be loaded any more: {error}; start tunrouter anew"
+        raise HostError(text) from error
 
 
 def use(
@@ -131,8 +141,8 @@ def _change(parts: Parts, new: Settings, step: Callable[[], None], is_other: boo
     _tell_new(Entry.CONFIG_WARNING, new.warnings, old.warnings, step)
     _tell_new(Entry.CONFIG_NOTICE, new.notices, old.notices, step)
     lines = [*_apply_log(parts, old, new), *parts.tapping.record(new.recorder), *parts.tables.apply(new)]
-    lines += apply_metrics(parts, old, new)
-    lines += _apply_api(parts, old, new)
+    lines += service_servers.apply_metrics(parts, old, new)
+    lines += service_servers.apply_api(parts, old, new)
     lines += parts.notify.apply(new.notify)
     lines += _apply_titles(old, new)
     failed: list[tuple[str, str]] = []
@@ -162,6 +172,17 @@ def _end_troubles(new: Settings, old: Settings) -> None:
         services = {hub.name for hub in new.hubs} | {client.name for client in new.clients}
         log_setup.keep_troubles_of(services, {table.name for table in new.tables})
         over(Entry.CERTIFICATE_FAILED)
+
+
+def tell_problems(error: ConfigError | HostError | OSError, step: Callable[[], None]) -> list[str]:
+    """Log why a reload has changed nothing; returns the problems as texts."""
+    problems = error.problems if isinstance(error, ConfigError) else (error,)
+    for problem in problems:
+        say(Entry.RELOAD_FAILED, "reload: %s", problem, service="", reason=problem)
+        step()
+    reason = "nothing was changed: the last good configuration stays in use"
+    say(Entry.RELOAD_FAILED, "reload: %s", reason, service="", reason=reason)
+    return list(map(str, problems))
 
 
 def _tell_new(event: Entry, new: Sequence[Problem], old: Sequence[Problem], step: Callable[[], None]) -> None:
@@ -325,56 +346,3 @@ def _apply_log(parts: Parts, old: Settings, new: Settings) -> list[str]:
         return []
     parts.tapping.tell_decisions(log_setup.is_on(Entry.DECISION))
     return [f"log: {', '.join(had)} -> {', '.join(wanted)}"]
-
-
-class ServesMetrics(Protocol):
-    """What may serve metrics: the parts of a process, or the main process of workers."""
-
-    settings: Settings
-    metrics: MetricsServer | None
-
-    def make_metrics(self, settings: Settings) -> MetricsServer | None:
-        """The metrics server, not started yet; None without `metrics` settings. Raises HostError."""
-
-
-def apply_metrics(parts: ServesMetrics, old: Settings, new: Settings) -> list[str]:
-    """Apply the settings of metrics: another address, another path or login, or no metrics server at all."""
-    had, wanted = old.metrics, new.metrics
-    if had == wanted:
-        return []
-    server = parts.metrics
-    if server is not None and had is not None and wanted is not None and had.address == wanted.address:
-        server.settings = wanted
-        return ["metrics: another path, or for others"]
-    try:
-        parts.metrics = parts.make_metrics(new)
-    except HostError as error:
-        say(Entry.RELOAD_FAILED, "reload: metrics: %s", error, service="", reason=error)
-        parts.settings = replace(parts.settings, metrics=had)
-        return []
-    if server is not None:
-        server.stop()
-    if parts.metrics is not None:
-        parts.metrics.start()
-    return [f"metrics: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]
-
-
-def _apply_api(parts: Parts, old: Settings, new: Settings) -> list[str]:
-    """Apply the settings of the web API: other logins and paths, another address, or none at all."""
-    had, wanted = old.api, new.api
-    if had == wanted:
-        return []
-    server = parts.api
-    try:
-        if server is not None and wanted is not None and server.takes(wanted):
-            return ["api: another path, or for others"]
-        parts.api = parts.make_api(new)
-    except HostError as error:
-        say(Entry.RELOAD_FAILED, "reload: api: %s", error, service="", reason=error)
-        parts.settings = replace(parts.settings, api=had)
-        return []
-    if server is not None:
-        server.close()
-    if parts.api is not None:
-        parts.api.start()
-    return [f"api: {had.address if had else 'off'} -> {wanted.address if wanted else 'off'}"]

@@ -22,15 +22,34 @@ T = TypeVar("T")
 PIECE = 1 << 16
 MAX_LINE = 1 << 16
 """Bytes of the line before a stream."""
-NOBODY = "no worker is there at the moment: each is replaced within seconds; ask again"
+MAX_REPLY = 64 << 20
+"""Bytes of a reply: 10,000 sessions are a sixth of it."""
+
+
+class Nobody(ValueError):
+    """There is no worker at the moment."""
+
+    def __init__(self) -> None:
+        super().__init__("no worker is there at the moment: each is replaced within seconds; ask again")
 
 
 def workers(crew: Crew) -> list[Worker]:
-    """The workers that can be asked, by number. Raises ValueError where there is none."""
+    """The workers that can be asked, by number. Raises Nobody where there is none."""
     found = sorted(crew.ready(), key=lambda worker: worker.number)
     if not found:
-        raise ValueError(NOBODY)
+        raise Nobody
     return found
+
+
+def having(crew: Crew, host: str, ns: str) -> Worker:
+    """The worker that has a session of a host (of a namespace, where one is named); any where none has.
+
+    Raises Nobody where there is none.
+    """
+    some = workers(crew)
+    wanted = {"do": "status", "host": host, "ns": ns}
+    replies = ((worker, one(worker, wanted)) for worker in some)
+    return next((worker for worker, reply in replies if reply and reply.get("sessions")), some[0])
 
 
 def connected(worker: Worker, request: Mapping[str, Any]) -> Any:
@@ -50,28 +69,30 @@ def connected(worker: Worker, request: Mapping[str, Any]) -> Any:
 
 
 def one(worker: Worker, request: Mapping[str, Any]) -> Row | None:
-    """The reply of one worker; None where it has none, as it has just died."""
+    """The reply of one worker; None where it has none, as it has just died, or one that is no reply."""
     try:
         with connected(worker, request) as sock:
             whole = bytearray()
             while not whole.endswith(b"\n"):
                 more = sock.recv(PIECE)
-                if not more:
-                    return None
                 whole += more
-    except OSError:
+                if not more or len(whole) > MAX_REPLY:
+                    return None
+        reply: Row = json.loads(whole)
+    except (OSError, ValueError, RecursionError):
         return None
-    reply: Row = json.loads(whole)
     return reply
 
 
 def all_at_once(crew: Crew, request: Mapping[str, Any]) -> list[Row]:
-    """The replies of all workers, in their order. Raises ValueError where none is right."""
+    """The replies of all workers, in their order. Raises ValueError where none is right, Nobody for none."""
     found = each(workers(crew), lambda worker: one(worker, request))
     replies = [reply for reply in found.values() if reply is not None]
     right = [reply for reply in replies if reply["ok"]]
+    if not replies:
+        raise Nobody
     if not right:
-        raise ValueError(replies[0]["error"] if replies else NOBODY)
+        raise ValueError(replies[0]["error"])
     return right
 
 

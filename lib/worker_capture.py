@@ -40,7 +40,7 @@ def records(client: Any, streams: Sequence[Any]) -> None:
                 if record.kind == capture_records.COUNTS:
                     counts[number] = capture_records.read_counts(record)
                     continue
-                if _goes_on(record):
+                if goes_on(record):
                     frames = sum(1 for _ in capture_records.contents(record))
                     passed_on[number] = passed_on.get(number, 0) + frames
                     continue
@@ -63,7 +63,7 @@ def _received(stream: Any) -> bytes:
     return data
 
 
-def _goes_on(record: capture_records.Record) -> bool:
+def goes_on(record: capture_records.Record) -> bool:
     """Whether these packets went to another worker, which has a record of them as well."""
     fate = capture_fate.decode(record.label)
     return fate.what == capture_fate.FORWARDED and fate.way.endswith(_LINK)

@@ -110,9 +110,7 @@ class Control:
         more = [*([fault] if fault else []), *deaf]
         try:
             replies = self._ask_all(request)
-        except ValueError as error:
-            if str(error) != worker_ask.NOBODY:
-                raise
+        except worker_ask.Nobody:
             replies = []
         return worker_replies.health(replies, more, os.getpid())
 
@@ -128,12 +126,8 @@ class Control:
 
     def _explain(self, request: Mapping[str, Any]) -> Relayed:
         """Asked where the sending host has its session: there its packets are decided on."""
-        wanted = {"do": "status", "host": str(request["from"]), "ns": str(request.get("ns") or "")}
-        for worker in worker_ask.workers(self._crew):
-            reply = worker_ask.one(worker, wanted)
-            if reply is not None and reply.get("sessions"):
-                return self._relayed(worker, request)
-        return self._relayed(self._any(), request)
+        worker = worker_ask.having(self._crew, str(request["from"]), str(request.get("ns") or ""))
+        return self._relayed(worker, request)
 
     def _relayed(self, worker: Worker, request: Mapping[str, Any]) -> Relayed:
         def run(sock: Any) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,8 @@ class Worker:
     ready: bool = False
     ending: bool = False
     """Whether it has been told to end."""
+    outdated: bool = False
+    """Whether it has been told to end so that another one, with other settings, takes its place."""
     sessions: list[int] = field(default_factory=list)
     """How many each hub has."""
     fault: str = ""
@@ -254,7 +256,7 @@ class Crew:
                     over = worker.given.pop(message["number"], None)
                     if over is not None:
                         over()
-                elif kind == "ready":
+                elif kind == "ready" and not worker.outdated:
                     self._greet(worker)
                 elif kind == "pong":
                     worker.sessions, worker.fault = message["sessions"], message["fault"]
@@ -296,6 +298,9 @@ class Crew:
         self.changed.set()
         if worker.ending or self._ending or self.failed:
             return
+        if worker.outdated:
+            self._make(worker.number)
+            return
         self.deaths += 1
         text = "%s (pid %d): %s; another one takes its place"
         say(
@@ -311,6 +316,12 @@ class Crew:
             self._pauses.pop(worker.number, None)
         if not self._ending and not self.failed:
             self._make(worker.number)
+
+    def renew(self, kept: Collection[Worker]) -> None:
+        """Have all others made anew: they were made with settings that are in use no longer."""
+        for worker in [one for one in self.workers.values() if one not in kept]:
+            worker.outdated, worker.ready = True, False
+            self.tell(worker, {"do": "end"})
 
     def _watch_forker(self) -> None:
         """Without it the next worker that dies would not be replaced: better to end at once than then."""

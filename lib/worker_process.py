@@ -6,7 +6,7 @@ how hubs work (hub).
 
     begin        the addresses of the services: hubs are made, tables are read -> "ready"
     connection   a client's, for a service -> "closed" at its end
-    control      somebody asks (ctl_server), or the main process for its metrics and probes
+    control      somebody asks (ctl_server), or the main process for its metrics, probes and web API
     link         our end of a pair of sockets with another worker
     check, use   the settings of a reload: first all workers look at them, then all use them
     refresh      sources are read again
@@ -22,7 +22,7 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.socket
@@ -58,6 +58,9 @@ from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
 from lib.worker_links import WorkerLinks
 from lib.worker_listener import HandedServer
+
+if TYPE_CHECKING:
+    from lib.worker_told import Told
 
 LOAD_SECONDS = 2.0
 """How long a worker waits for its tables' sources before it takes connections, as a hub does."""
@@ -112,6 +115,8 @@ class Worker:
         self._links: WorkerLinks | None = None
         self._watchdog: Watchdog | None = None
         self._policy: PolicyWatch | None = None
+        self._told: Told | None = None
+        """Its replies to the web API, once that asks."""
         self._next: Settings | None = None
         """The settings of a reload that this worker has looked at."""
         self._spawned = Group()
@@ -169,7 +174,7 @@ class Worker:
             parts.tapping.trace(settings.trace)
         files = lambda: parts.settings.files  # noqa: E731
         asked = handlers(parts.hubs, parts.clients, parts.tables, files, "")
-        for_main: Handlers = {"metrics": self._metrics, "probe": self._probe}
+        for_main: Handlers = {"metrics": self._metrics, "probe": self._probe, "api": self._api}
         self._answers = Answers({**asked, **parts.tapping.handlers(), **for_main})
         self._answers.task.start()
         self._watchdog = Watchdog(service_notify.Notifier(), parts.hubs, parts.clients)
@@ -220,6 +225,15 @@ class Worker:
 
         return Streamed({}, run)
 
+    def _api(self, request: Mapping[str, Any]) -> Mapping[str, object]:
+        """What the main process's web API asks."""
+        from lib.worker_told import Told  # as above
+
+        assert self._parts is not None
+        if self._told is None:
+            self._told = Told(self._parts)
+        return self._told.reply(request)
+
     def _probe(self, request: Mapping[str, Any]) -> dict[str, object]:
         assert self._parts is not None
         return {"problems": self._parts.probes()[request["path"]]()}
@@ -265,7 +279,6 @@ class Worker:
         failed: list[tuple[str, str]] = []
         if new is not None:
             self._next = None
-            parts.tables.refresh()
             failed = service_reload.use(parts, new, Breaths(), bool(message["changed"]))
             assert self._links is not None
             self._links.follow()

@@ -43,11 +43,11 @@ def drops(replies: Sequence[Row]) -> Row:
     counted = _rows(replies, "drops")
     refusals = _rows(replies, "refusals")
     return {
-        "drops": one_for_each(counted, ("namespace", "host", "peer", "reason"), _count),
+        "drops": one_for_each(counted, ("namespace", "host", "peer", "reason"), count),
         "destinations": one_for_each(
             _rows(replies, "destinations"), ("namespace", "destination"), _destination
         ),
-        "refusals": one_for_each(refusals, ("service", "reason"), _count),
+        "refusals": one_for_each(refusals, ("service", "reason"), count),
     }
 
 
@@ -121,7 +121,8 @@ def _output(one: Row, other: Row) -> Row:
     return {**one, **sums, "error": one["error"] or other["error"]}
 
 
-def _count(one: Row, other: Row) -> Row:
+def count(one: Row, other: Row) -> Row:
+    """Two rows of what is counted, with what was seen last."""
     return {**one, "count": one["count"] + other["count"], "last": _later(one["last"], other["last"])}
 
 

@@ -70,8 +70,9 @@ class Api:
                 yield event, json.loads(value)
 
 
-def test_hosts_packets_routes_and_a_kick(topology: Topology, write: Write) -> None:
-    hub = start_hub(topology.hub, "-C", write("hub.yml", example("server.yml") + LOGINS))
+@pytest.mark.parametrize("workers", ["", "workers: 2\n"], ids=["alone", "workers"])
+def test_hosts_packets_routes_and_a_kick(topology: Topology, write: Write, workers: str) -> None:
+    hub = start_hub(topology.hub, "-C", write("hub.yml", workers + example("server.yml") + LOGINS))
     start_client(topology.host_1, *host(1, HUB_TO_HOST_1))
     second = start_client(topology.host_2, *host(2, HUB_TO_HOST_2))
     reach(topology.host_1, OVERLAY_2)

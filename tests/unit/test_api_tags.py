@@ -6,7 +6,6 @@ import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from lib.api_tags import Tags, tags_in
 from lib.config_schema import Router
 from lib.observe_stats import Stats
 from tests.support.api import Api, process
+from tests.support.api_hubs import own_hubs
 
 TEXT = """\
 services: [{name: s, metadata: {enableStats: true}, addr: '127.0.0.1:PORT', handler: {type: router, metadata: {router: r}}, listener: {type: tcp}}]
@@ -113,10 +113,10 @@ def test_a_service_that_does_something_is_another_answer_and_no_other_object(
 
 def test_what_thousands_of_services_do_gives_the_collector_nothing_to_look_at() -> None:
     """As dicts they made it look at everything in one step of 60 ms, in which no packet passed."""
-    parts: Any = SimpleNamespace(hubs={}, clients={}, since={})
+    hubs = own_hubs()
     gc.collect()
     before = len(gc.get_objects())
-    states = States(parts, map(str, range(2000)), lambda: None)
+    states = States(hubs, map(str, range(2000)), lambda: None)
     assert len(gc.get_objects()) - before < 100
     assert json.loads(states.of("7") or b"")["state"] == "failed"
 

@@ -49,7 +49,6 @@ def test_what_is_no_number_of_workers(text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [
-        ("workers: 2\n", "workers: 2\napi: {addr: '127.0.0.1:9000'}\n", "f.yml:2:", "'api' beside 'workers'"),
         ("workers: 2\n", "workers: 2\nnotify: [{url: 'http://x/'}]\n", "f.yml:2:", "'notify'"),
         ("workers: 2\n", "workers: 2\nlog: {output: f, rotation: {maxSize: 1}}\n", "f.yml:2:", "'rotation'"),
         ("{name: r,", "{name: r, address: 10.0.0.9/24, pool: 10.0.0.0/24,", "f.yml:7:", "'pool'"),

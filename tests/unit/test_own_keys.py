@@ -152,7 +152,6 @@ def leave_out_what_workers_refuse(config: dict[str, Any]) -> None:
     """Let a whole configuration be one in which all holds across workers."""
     del (
         config["services"][1],
-        config["api"],
         config["notify"],
         config["sds"],
         config["routers"][0]["dnsDomain"],

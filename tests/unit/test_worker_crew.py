@@ -132,3 +132,23 @@ def test_without_end_it_is_not_tried(
     assert given(made) == [0, 0]
     made.workers.clear()
     assert not made.give("hub", 0, ("192.0.2.1", 5), nothing)
+
+
+def test_one_that_was_made_with_other_settings_is_made_anew_and_is_no_death(
+    crew: tuple[Crew, dict[int, Channel]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, ends = crew
+    again: list[int] = []
+    greeted: list[Worker] = []
+    monkeypatch.setattr(made, "_greet", greeted.append)
+    monkeypatch.setattr(made, "_make", again.append)
+    made.renew([made.workers[1]])
+    assert [worker.number for worker in made.ready()] == [1]
+    found = ends[2].receive()
+    assert found is not None
+    assert found[0] == {"do": "end"}
+    late, kept = made.workers[2], made.workers[1]
+    ends[2].send({"did": "ready"})  # it had begun before it was told
+    ends[2].close()
+    made._read(late)
+    assert (again, greeted, made.deaths, list(made.ready())) == ([2], [], 0, [kept])

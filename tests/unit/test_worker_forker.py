@@ -10,11 +10,11 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import service_preload, settings_workers, worker_forker, worker_service, worker_settings
+from lib import service_preload, service_reload, settings_workers, worker_forker, worker_settings
 from lib.errors import HostError
+from lib.worker_changes import WorkerChanges
 from lib.worker_crew import Crew
 from lib.worker_forker import ENDED, Forker
-from lib.worker_service import WorkerService
 
 SETTINGS: Any = SimpleNamespace(hubs=())
 SECONDS = 5.0
@@ -84,16 +84,21 @@ def test_a_reload_without_it_changes_nothing(forker: Forker, monkeypatch: pytest
         return {1: {"problems": []}}
 
     said: list[str] = []
-    monkeypatch.setattr(worker_service, "say", lambda entry, text, *words, **_: said.append(text % words))
+    monkeypatch.setattr(service_reload, "say", lambda entry, text, *words, **_: said.append(text % words))
     monkeypatch.setattr(settings_workers, "refuse", lambda *_: None)
     monkeypatch.setattr(service_preload, "load", lambda *_: None)
     monkeypatch.setattr(worker_settings, "pack", lambda *_: b"new")
-    service: Any = WorkerService.__new__(WorkerService)
-    service.settings, service._count, service._forker = SETTINGS, 1, forker
-    service._crew = SimpleNamespace(ask_all=ask_all)
-    service._reread = lambda _: SimpleNamespace(hubs=())
-    service._reload(True)
-    assert (asked, service.settings) == (["check"], SETTINGS)
+    main: Any = SimpleNamespace(
+        settings=SETTINGS,
+        count=1,
+        forker=forker,
+        crew=SimpleNamespace(ask_all=ask_all, ready=list, tell_all=lambda _: None),
+        tables=SimpleNamespace(refresh=lambda: None),
+        api=None,
+    )
+    reading: Any = SimpleNamespace(config=None, settings=lambda _: SimpleNamespace(hubs=()))
+    assert WorkerChanges(reading, main).reload() == [ENDED]
+    assert (asked, main.settings) == (["check"], SETTINGS)
     assert said == [
         f"reload: {ENDED}",
         "reload: nothing was changed: the last good configuration stays in use",
