@@ -53,6 +53,8 @@ class Front:
         self.refused: Counter[Refusal] = Counter()
         self.turned_away: dict[Refusal, tuple[float, str, str]] = {}
         """As in a hub: the last refused client for each reason."""
+        self.since = 0.0
+        """When it began to accept, seconds since 1970; 0 before."""
         self._accepting = Pool()
         self._crew: Crew | None = None
         self._inside = 0
@@ -76,6 +78,7 @@ class Front:
         """Accept connections, and give them to these workers."""
         self._crew = crew
         self._server.start()
+        self.since = time.time()
         hub_log.listening(self.settings.name, format_peer(self.address))
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ Refuses to know: how a worker is asked (worker_ask), what it replies (worker_tol
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,7 +37,6 @@ class WorkerHubs:
     def __init__(self, crew: Crew, fronts: Mapping[str, Front], control: Handlers) -> None:
         """`control` has the replies of the control socket, which are of all workers already."""
         self._crew, self._fronts, self._control = crew, fronts, control
-        self._started = time.time()
         self._turns = BoundedSemaphore(AT_ONCE)
         self._looks: dict[Worker, WorkerLook] = {}
         """What each worker has told last."""
@@ -145,7 +143,7 @@ class WorkerHubs:
         stats = self._stats(name) if observe is not None and observe.enable_stats else None
         serves = front.listens and any(True for _ in self._crew.ready())
         place = format_peer(front.address) if front.listens else ""
-        return Running(self._started, READY if serves else FAILED, place, stats)
+        return Running(front.since, READY if serves else FAILED, place, stats)
 
     def _stats(self, name: str) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,15 @@ def test_what_is_shown_is_of_all_workers(topology: Topology, write: Write, tmp_p
     shown = hosts(api)
     assert {name: row["state"] for name, row in shown.items()} == {"host-1": "up", "host-2": "up"}
     one, two = shown["host-1"]["id"], shown["host-2"]["id"]
-    trace = api.events("/x/trace?filter=icmp")
+    trace, capture = api.events("/x/trace?filter=icmp"), api.open("GET", "/x/capture?filter=icmp")
     assert pings(topology.host_1, OVERLAY_2, 2) == 2
     assert sorted(seen(trace, 4)) == ["host-1 host-2"] * 2 + ["host-2 host-1"] * 2
     topology.host_1.run("ping", "-c1", "-W1", "192.168.123.77", check=False)
+    file = b""
+    while bytes((192, 168, 123, 77)) not in file:
+        file += capture.read1()
+    capture.close()
+    assert packets(file) == 4 + 1, "each once, and the one without a route"
     for host, name in ((one, "host-1"), (two, "host-2")):
         page = api.ask(f"/x/hosts/{host}")
         assert [row["host"] for row in page["sessions"]] == [name]
@@ -85,6 +91,16 @@ def test_what_is_shown_is_of_all_workers(topology: Topology, write: Write, tmp_p
     wait_for(lambda: [row["state"] for row in hosts(api).values()] == ["up", "up"])
     assert (hosts(api)["host-1"]["id"], hosts(api)["host-2"]["id"]) == (one, two)
     assert "s3cret" not in hub.process.text()
+
+
+def packets(pcapng: bytes) -> int:
+    """How many packets a pcapng file has (blocks of type 6)."""
+    count = at = 0
+    while at + 8 <= len(pcapng):
+        kind, size = struct.unpack_from("<II", pcapng, at)
+        count += kind == 6
+        at += size
+    return count
 
 
 def seen(trace: Iterator[tuple[str, Any]], count: int) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from lib.wire_relay import Request
 from tests.page.conftest import Opens
 from tests.support.api import free_port
@@ -16,11 +18,14 @@ USERS = "users: [{username: ada, password: s3cret}]"
 TLS = f"tls: {{certFile: {ROOT}/tests/data/tls/cert.pem, keyFile: {ROOT}/tests/data/tls/key.pem}}"
 
 
-def test_who_logs_in_below_a_prefix_sees_hosts_come_in_every_view(opens: Opens, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["", "workers: 2\n"], ids=["alone", "workers"])
+def test_who_logs_in_below_a_prefix_sees_hosts_come_in_every_view(
+    opens: Opens, tmp_path: Path, workers: str
+) -> None:
     hub_port, page_port = free_port(), free_port()
     text = example("server.yml").replace(":8443", f"127.0.0.1:{hub_port}")
     api = f"api: {{addr: '127.0.0.1:{page_port}', pathPrefix: /gost, {USERS}, {TLS}}}\n"
-    (tmp_path / "hub.yml").write_text(text + api)
+    (tmp_path / "hub.yml").write_text(workers + text + api)
     hub = Process((*TUNROUTER, "-C", str(tmp_path / "hub.yml")), tmp_path / "hub.log")
     with ExitStack() as stack:
         stack.callback(hub.stop)

@@ -11,7 +11,7 @@ import gevent
 import gevent.socket
 import pytest
 
-from lib import capture_records, framing, worker_ask, worker_channel, worker_hubs, worker_watch
+from lib import api_status, capture_records, framing, worker_ask, worker_channel, worker_hubs, worker_watch
 from lib.api_flows import Flows, merged
 from lib.api_hosts import COLUMNS
 from lib.api_live import Live
@@ -23,6 +23,7 @@ from lib.capture_service import Tapping
 from lib.capture_taps import Capture, Choice, Taps
 from lib.ctl_server import Answers, Handlers, Relayed
 from lib.forward_drop_reasons import Reason
+from lib.observe_stats import Stats
 from lib.worker_channel import Channel
 from lib.worker_crew import Worker
 from lib.worker_hubs import WorkerHubs
@@ -211,6 +212,26 @@ def test_a_reply_has_a_bound_and_is_one(world: World, said: bytes, monkeypatch: 
     world.answer(1, {"api": reply})
     with gevent.Timeout(5):  # half of what one may be silent for
         assert worker_ask.one(world.workers[1], {"do": "api"}) is None
+
+
+def test_a_service_is_ready_while_any_worker_serves_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "lib.observe_stats.of_client", lambda hub: Stats(total_conns=2)
+    )  # a FakeHub is no Hub
+    settings = SimpleNamespace(observe=SimpleNamespace(enable_stats=True))
+    front = SimpleNamespace(settings=settings, listens=True, address=("192.0.2.1", 8443), since=5.0)
+    made = WorkerHubs(cast(Any, world.crew), cast(Any, {"hub": front}), {})
+    told = api_status.status(made, "hub")
+    assert {"createTime": 5, "state": "ready", "stats": Stats(4).fields()}.items() <= told.items()
+    assert [row["msg"].partition(" is ")[2] for row in cast(Any, told["events"])] == [
+        *("running", "ready", "listening on 192.0.2.1:8443")
+    ]
+    assert api_status.status(made, "other") == {"createTime": 0, "state": "failed", "events": []}
+    for worker in world.workers.values():
+        worker.ready = False
+    settings.observe.enable_stats = False
+    told = api_status.status(made, "hub")
+    assert (told["state"], "stats" in told) == ("failed", False)
 
 
 # --- packets
