@@ -35,6 +35,8 @@ from lib.worker_forker import Forker
 from lib.worker_front import Front
 
 Step = Callable[[], None]
+WAIT_SECONDS = 5.0
+"""How long a change waits for workers that are being made: whoever has looked at it need not be made anew."""
 
 
 class Main(Serving, Protocol):
@@ -92,6 +94,7 @@ class WorkerChanges(ServiceChanges):
         settings_workers.refuse(main.settings, new)
         service_preload.load(new, step)
         packed = worker_settings.pack(new, step)
+        main.crew.wait_ready(WAIT_SECONDS)
         ready = list(main.crew.ready())
         try:
             refuse(main.crew.ask_all({"do": "check", "workers": main.count}, "checked", packed))

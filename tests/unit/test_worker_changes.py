@@ -28,8 +28,11 @@ class Main:
         self.failed: dict[int, list[tuple[str, str]]] = {}
         self.silent: set[int] = set()
         self.ready = [SimpleNamespace(number=number) for number in (1, 2)]
+        self.coming: list[SimpleNamespace] = []
+        """Who is ready once that is waited for."""
         crew = SimpleNamespace(
             ready=lambda: iter(self.ready),
+            wait_ready=self.wait_ready,
             ask_all=self.ask_all,
             renew=lambda kept: self.renewed.append({one.number for one in kept}),
             tell_all=lambda message: self.asked.append(message["do"]),
@@ -50,6 +53,10 @@ class Main:
         monkeypatch.setattr(worker_settings, "pack", lambda settings, _: str(settings.recorder).encode())
         reading = SimpleNamespace(config=Config(), settings=lambda _: AFTER, settings_of=lambda *_: AFTER)
         self.changes = WorkerChanges(cast(Any, reading), cast(Any, self.process))
+
+    def wait_ready(self, seconds: float) -> bool:
+        self.ready += [one for one in self.coming if one not in self.ready]
+        return len(self.ready) == 3
 
     def ask_all(self, message: dict[str, Any], reply: str, *_: object) -> dict[int, Any]:
         self.asked.append(message["do"])
@@ -72,6 +79,13 @@ def test_who_has_not_looked_at_it_is_made_anew(main: Main) -> None:
     assert main.changes.apply(lambda config: Config()) == []
     assert (main.asked, main.given, main.renewed) == (["check", "use"], [b"2097152"], [{1, 2}])
     assert main.process.settings is AFTER
+
+
+def test_who_is_being_made_is_waited_for(main: Main) -> None:
+    main.coming = [*main.ready, SimpleNamespace(number=3)]
+    main.ready.clear()
+    assert main.changes.apply(lambda config: Config()) == []
+    assert main.renewed == [{1, 2, 3}]
 
 
 def test_who_does_not_say_that_it_uses_it_is_made_anew(main: Main) -> None:

@@ -92,7 +92,7 @@ def test_a_reload_without_it_changes_nothing(forker: Forker, monkeypatch: pytest
         settings=SETTINGS,
         count=1,
         forker=forker,
-        crew=SimpleNamespace(ask_all=ask_all, ready=list, tell_all=lambda _: None),
+        crew=SimpleNamespace(ask_all=ask_all, ready=list, tell_all=lambda _: None, wait_ready=lambda _: True),
         tables=SimpleNamespace(refresh=lambda: None),
         api=None,
     )
