@@ -21,7 +21,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     the web API is served                    api_server          it is served elsewhere; no fault of it
     the web API looks at hosts               api_live            the same
     hosts are told their settings            hub_push            the hub stops
-    datagrams are read                       hub_datagram        the socket closes; no fault of it
+    datagrams are read                       datagram_port       the socket closes; no fault of it
     rates are asked again                    rule_rates          the limiter goes
     a list of enrolled hosts is read         enrol_live          the list goes
     names are looked up, resolv.conf is kept client_stub         no client wants names

@@ -91,7 +91,6 @@ class LaneSender:
 
     __slots__ = (
         *(
-            "_by_lanes",
             "_channel",
             "_choice",
             "_closed_because",
@@ -105,7 +104,7 @@ class LaneSender:
             "_probes",
             "_follower",
         ),
-        *("is_alive", "lanes", "send", "stream", "traffic"),
+        *("by_lanes", "is_alive", "lanes", "send", "stream", "traffic"),
     )
 
     def __init__(
@@ -138,10 +137,10 @@ class LaneSender:
         """The stream of the first lane that lives, or of the last one that did."""
         self.lanes: list[SessionSender] = [self._lane(stream)]
         """The lanes that live, the one for bulk first; none once the session has ended."""
-        self._by_lanes: Callable[[Sequence[Buffer]], None] = self.lanes[0].send
-        """Sends a run of whole frames by the lanes."""
+        self.by_lanes: Callable[[Sequence[Buffer]], None] = self.lanes[0].send
+        """Sends a run of whole frames by the lanes, whatever a datagram channel would take."""
         self._channel: Channel | None = None
-        self.send: Callable[[Sequence[Buffer]], None] = self._by_lanes
+        self.send: Callable[[Sequence[Buffer]], None] = self.by_lanes
         """Sends a run of whole frames, or queues it, or drops it; never waits. They may be reused then."""
 
     # --- lanes
@@ -190,22 +189,22 @@ class LaneSender:
             self.stream, self.lanes[0].beside = self.lanes[0].stream, None
             self._send_by(self.lanes[0].send)
             if choice is not None and (held := choice.give_up()):
-                self._by_lanes(held)
+                self.by_lanes(held)
 
     def _send_by(self, by_lanes: Callable[[Sequence[Buffer]], None]) -> None:
-        self._by_lanes = by_lanes
+        self.by_lanes = by_lanes
         self.send = self._send_apart if self._channel is not None else by_lanes
 
     def use_channel(self, channel: Channel) -> None:
         """Let a datagram channel have the frames that it takes, from now on."""
         self._channel = channel
-        self._send_by(self._by_lanes)
+        self._send_by(self.by_lanes)
 
     def _send_apart(self, buffers: Sequence[Buffer]) -> None:
         """Send by the datagram channel, and by the lanes what that does not take."""
         assert self._channel is not None
         if rest := self._channel.take(buffers):
-            self._by_lanes(rest)
+            self.by_lanes(rest)
 
     def _look(self, number: int) -> Progress | None:
         """How far a lane is; None while not all of it has been given to the kernel."""

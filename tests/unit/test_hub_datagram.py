@@ -17,7 +17,7 @@ from lib import (
     datagram_ciphers,
     datagram_wire,
     framing,
-    hub_datagram,
+    datagram_port,
     hub_turn,
     service_turn,
     wire_control,
@@ -26,12 +26,13 @@ from lib import (
 from lib.datagram_choice import FOLLOW_SECONDS, HOLD_SECONDS, PAUSE_SECONDS
 from lib.datagram_keys import Cipher
 from lib.datagram_peer import Peer
+from lib.datagram_port import LEAST_WAIT_BYTES
 from lib.datagram_quality import OfStream
 from lib.datagram_socket import Address, Run
 from lib.datagram_table import Arrived, Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
-from lib.hub_datagram import LEAST_WAIT_BYTES, HubChannel, HubDatagrams
+from lib.hub_datagram import HubChannel, HubDatagrams
 from lib.hub_session import HubSession
 from lib.limits import Bucket, Meter
 from lib.service_scheduling import Share
@@ -362,7 +363,7 @@ def test_short_turns_of_many_sessions_come_in_many_passes() -> None:
 def test_what_waits_for_a_turn_has_a_bound(
     hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_datagram, "WAIT_BYTES", 4)
+    monkeypatch.setattr(datagram_port, "WAIT_BYTES", 4)
     first = session_of(hub, "host-1")
     traffic, now = first.attachment.traffic, time.monotonic()
     before = traffic.received_packets
@@ -457,7 +458,7 @@ def test_forged_datagrams_cost_the_session_nothing(
             gevent.sleep(0.001)
     until(lambda: hub.datagrams.table.strangers - before > 1000)
     forger.close()
-    assert sum(owed) > 1000 * hub_datagram.STRANGER_SECONDS / 5
+    assert sum(owed) > 1000 * datagram_port.STRANGER_SECONDS / 5
     assert not cost.expensive
     assert cost.debt < BURST_SECONDS / 2
     assert channel.received == received
@@ -605,11 +606,11 @@ def test_strangers_do_not_get_much_more_than_a_turn_at_once(monkeypatch: pytest.
             place = Address(("192.0.2.1", 1))
             return [Run(place, b"\x54" * 40 * 64, 40) for _ in range(receives)]
 
-    monkeypatch.setattr(hub_datagram, "SHARE", Noted())
+    monkeypatch.setattr(datagram_port, "SHARE", Noted())
     with pytest.raises(EOFError):
         datagrams._read(Full())  # type: ignore[arg-type]
-    least = BURST_SECONDS / hub_datagram.STRANGER_SECONDS
-    assert charged[-1] > hub_datagram.RECEIVES * 64 - least
+    least = BURST_SECONDS / datagram_port.STRANGER_SECONDS
+    assert charged[-1] > datagram_port.RECEIVES * 64 - least
     assert all(after - before <= least + 64 for before, after in zip([0, *charged], charged, strict=False))
 
 
@@ -622,8 +623,8 @@ def test_a_flood_of_strangers_takes_its_turns_in_the_share(
         def charge(self, key: object, seconds: float) -> None:
             charged.append(seconds)
 
-    monkeypatch.setattr(hub_datagram, "SHARE", Noted())
-    count = int(2 * BURST_SECONDS / hub_datagram.STRANGER_SECONDS)
+    monkeypatch.setattr(datagram_port, "SHARE", Noted())
+    count = int(2 * BURST_SECONDS / datagram_port.STRANGER_SECONDS)
     stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     before = hub.datagrams.table.strangers
     for number in range(count):

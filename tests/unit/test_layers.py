@@ -476,6 +476,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "hub_drain",
         "hub_lane",
         "hub_datagram",
+        "datagram_port",
+        "cluster_datagram",
         "hub_turn",
         "hub_far_host",
         "cluster_entrypoint",

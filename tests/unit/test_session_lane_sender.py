@@ -272,7 +272,7 @@ def test_a_channel_keeps_the_first_choice_where_a_near_peer_has_one_lane_and_the
         bulk = near.sender.lanes[BULK]
         bulk._tell_fast(True)
         with gevent.Timeout(SECONDS):
-            while near.sender._by_lanes != bulk.send:
+            while near.sender.by_lanes != bulk.send:
                 near.sender.send([ping, udp])
                 gevent.sleep(MARK_SECONDS)
         took = len(channel.took)
