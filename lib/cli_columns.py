@@ -188,6 +188,11 @@ def _of_link(field: str, show: Callable[[Any], str]) -> Callable[[Row], str]:
     return lambda row: show(row["link"][field]) if row["link"] else "-"
 
 
+def _link_datagrams(row: Row) -> str:
+    """What the datagram channel of the link with another hub is good for, or why there is none."""
+    return _datagrams(row["link"]) if row["link"] else "-"
+
+
 def _hub_state(row: Row) -> str:
     if not row["live"]:
         return "away"
@@ -201,6 +206,7 @@ HUBS = (
     Column("heard", lambda row: ago(row["heard_s"]) if row["heard_s"] is not None else "-", 4, right=True),
     Column("link", _of_link("peer", str), 1),
     Column("rtt", _of_link("rtt_s", milliseconds), 5, right=True),
+    Column("datagrams", _link_datagrams, 7),
     Column("received", _of_link("received_bytes", size), 6, right=True),
     Column("sent", _of_link("sent_bytes", size), 6, right=True),
     Column("state", _hub_state, style=lambda row: "" if _hub_state(row) == "good" else RED),
@@ -218,6 +224,7 @@ CLUSTER = (
     Column("hosts", lambda row: number(row["hosts"]), right=True),
     Column("sessions", lambda row: number(row["sessions"]), 4, right=True),
     Column("rtt", lambda row: milliseconds(row["rtt_s"]) if row["rtt_s"] else "-", 3, right=True),
+    Column("datagrams", lambda row: row["datagrams"] or "-", 5),
     Column("version", lambda row: str(row["software"]).removeprefix("tunrouter ") or "-", 2),
     Column("up", lambda row: span(row["up_s"]), 5, right=True),
     Column("heard", lambda row: ago(row["heard_s"]) if row["heard_s"] is not None else "-", 6, right=True),

@@ -36,7 +36,7 @@ from lib.hub_far_host import FarHost
 from lib.hub_turn import Owner
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.packet import reversed_flow
+from lib.packet import Buffer, reversed_flow
 from lib.plugin_cache import Unresolved
 from lib.route_gateways import Gateway
 from lib.service_scheduling import breathe, in_steps
@@ -155,6 +155,8 @@ class Hosts:
         self.sessions = 0
         """How many sessions are here."""
         self.send: Send = lambda hub, attachment, buffers: None
+        self.by_datagrams: Callable[[str, bytes, Buffer], bool] | None = None
+        """Tells those who look on whether a frame for a hub, of a namespace, goes by datagrams."""
         self.replaces: Callable[[Attachment], bool] = lambda session: False
         """Whether a newer session of its host name at another hub ends a session here, whoever's it is."""
         self._claims, self._owner, self._touch, self._grants = claims, owner, touch, grants
@@ -208,6 +210,8 @@ class Hosts:
                     self._end(oldest)
             found = there[hub] = self._made(namespace, host, hub)
             found.sender = Way(found, self.send)
+            if self.by_datagrams is not None:
+                found.by_datagrams = partial(self.by_datagrams, hub, namespace.id)
             FarHost(self._owner, found)
         return found
 

@@ -20,6 +20,7 @@ import gevent
 from gevent.pool import Pool
 
 from lib.addresses import host_port
+from lib.cluster_datagram import LinkDatagrams
 from lib.cluster_identity import LinkIdentity
 from lib.cluster_link import Link, Receiver
 from lib.cluster_registry import MAX_HUBS
@@ -38,6 +39,7 @@ from lib.service_places import Places
 from lib.service_supervisor import Task
 from lib.session_budget import PARKED_BYTES, Budget
 from lib.session_cost import Cost
+from lib.settings_transport import STREAM
 from lib.stream_bounded import Bounds
 from lib.stream_deadline import within
 from lib.stream_dial import dial
@@ -97,11 +99,13 @@ class Links:
         address_of: Callable[[str], str],
         receiver: Callable[[str], Receiver],
         counts: Callable[[str], Traffic],
+        channel: str = STREAM,
+        datagram: str = "",
     ) -> None:
         """Listen at `where` (host, port). Raises HostError.
 
         `address_of` gives a hub's HOST:PORT, or "" where it is not known; `receiver` what takes the frames of
-        a link with it, `counts` where drops are counted.
+        a link with it, `counts` where drops are counted. `channel` and `datagram` as in the settings.
         """
         self.name, self._identity, self._instance = name, identity, instance
         self._address_of, self._receiver, self._counts = address_of, receiver, counts
@@ -120,12 +124,15 @@ class Links:
         self._strangers = Places(MAX_STRANGERS)
         label = f"links of cluster {name}"
         self._server = Server(listen(*where), self._serve, self._pool, name, label, ALL)
+        self.datagrams = LinkDatagrams(name, channel, datagram)
+        self.datagrams.open(self._server.socket, self.address)
         self._beating = Task(f"{label}: links are looked after", self._beat)
         self._dialling: set[gevent.Greenlet] = set()
 
     def start(self) -> None:
         """Begin to accept links."""
         self._server.start()
+        self.datagrams.start()
         self._beating.start()
 
     def stop(self) -> None:
@@ -134,6 +141,7 @@ class Links:
         self._server.close()
         gevent.killall([*self._dialling], timeout=1)
         self._pool.kill(timeout=1)
+        self.datagrams.close()
 
     @property
     def address(self) -> str:
@@ -149,6 +157,11 @@ class Links:
         """Why a hub could not be reached the last time; empty where it could."""
         peer = self._peers.get(name)
         return peer.failed if peer is not None else ""
+
+    def would_take(self, name: str, namespace: bytes, frame: Buffer) -> bool:
+        """Whether a frame for a host at another hub would go by datagrams now, for those who look on."""
+        link = self.link_with(name)
+        return link is not None and link.channel is not None and link.channel.would_take_of(namespace, frame)
 
     # --- sending
 
@@ -326,7 +339,7 @@ class Links:
         cost = Cost()
         cost.admit("link")
         stream.count(cost, ("hub", name), self.budget)
-        return Link(name, top, is_dialled, self.budget, *more)
+        return Link(name, top, is_dialled, self.budget, *more, self.datagrams)
 
     def _run(self, link: Link, peer: _Peer) -> None:
         """Read a link until it ends."""
@@ -344,7 +357,7 @@ class Links:
         finally:
             del self.all[link]
             self._heard.pop(link, None)
-            link.sender.ended()
+            link.ended()
             if peer.link is link:
                 peer.link = None
                 if not link.is_leaving:

@@ -78,8 +78,10 @@ class Cluster:
             self._address_of,
             self.hosts.receiver,
             self.hosts.counts,
+            settings.channel,
+            settings.datagram,
         )
-        self.hosts.send = self.links.send
+        self.hosts.send, self.hosts.by_datagrams = self.links.send, self.links.would_take
         self.claims.sessions = lambda: self.hosts.sessions
         self.links.unreachable = self.hosts.unreachable
         self.links.alive = lambda name: self.registry.alive(name, time.monotonic())

@@ -268,7 +268,12 @@ class Receiver:
         self._turn.clear()
 
     def go_on(self, cost: Cost | None = None) -> None:
-        """Forward a turn's part of what is left, once all others have had theirs; there has to be some."""
+        """Forward a turn's part of what is left, once all others have had theirs.
+
+        Nothing may be left any more: the link's stream and its datagrams have turns of their own.
+        """
+        if not self._rest:
+            return
         namespace_id, frames = self._rest.popleft()
         later, self._rest = self._rest, deque()
         data = bytearray(frames + bytes(framing.SLACK))

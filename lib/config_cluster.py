@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib import config_metadata
+from lib import config_datagrams, config_metadata
 from lib.addresses import WILDCARDS, host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_schema import Config, Handler, Service
@@ -54,6 +54,7 @@ def cluster_settings(
     _check_pools(config, hubs, found)
     registry = redis_source(_keyed(redises[members[0][2]]), ("hash",), found)
     identity, trusted = _identity(section, titles, found)
+    channel, datagram = config_datagrams.of_link(section.link or ClusterLink(), found)
     if registry is None or link is None:
         return None
     host, port, address = link
@@ -68,6 +69,8 @@ def cluster_settings(
         cert_file=identity.cert_file,
         key_file=identity.key_file,
         trust=trusted,
+        channel=channel,
+        datagram=datagram,
     )
 
 

@@ -1,4 +1,4 @@
-"""The keys of a session's datagram channel (`channel`, `datagram`, `dscp`) of a hub or a client, checked.
+"""Keys of a datagram channel (`channel`, `datagram`, `dscp`) of a hub, a client or a cluster, checked.
 
 Knows: where a channel cannot be, and what is not safe although somebody asks for it.
 Refuses to know: what goes by the channel (datagram_choice), how it works (datagram_peer).
@@ -6,13 +6,14 @@ Refuses to know: what goes by the channel (datagram_choice), how it works (datag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lib import config_metadata
 from lib.addresses import host_port, join_host_port
 from lib.config_findings import Findings
 from lib.config_metadata import where_of
 from lib.config_schema import Handler
+from lib.config_schema_cluster import ClusterLink
 from lib.settings import NodeSettings
 from lib.settings_transport import AUTO, DATAGRAM, STREAM, TransportSettings, has_datagrams
 
@@ -43,6 +44,26 @@ def of_client(handler: Handler, nodes: Sequence[NodeSettings], found: Findings) 
     if dscp and nodes and not any(node.has_datagrams(channel) for node in nodes):
         _refuse(handler, "dscp", channel, nodes[0].transport, found)
     return channel, dscp
+
+
+def of_link(link: ClusterLink, found: Findings) -> tuple[str, str]:
+    """(channel, where other hubs send datagrams) of a cluster's links, which are TLS always."""
+    channel = _checked(link, "channel", _channel, AUTO, found)
+    where = _checked(link, "datagram", _where, "", found)
+    if where and channel == STREAM:
+        text = "'datagram' has no effect: there are no datagrams with channel: stream"
+        found.error(link.where("datagram"), text, "leave out one of the two")
+    return channel, where
+
+
+def _checked(link: ClusterLink, key: str, read: Callable[[str], str], default: str, found: Findings) -> str:
+    """The value of a key of a link, or its default where it is none, which is a problem."""
+    text = getattr(link, key)
+    try:
+        return read(text) if text else default
+    except ValueError as wrong:
+        found.error(link.where(key), f"{key!r}: {wrong}")
+        return default
 
 
 def _warn_in_the_clear(handler: Handler, transport: TransportSettings, found: Findings) -> None:

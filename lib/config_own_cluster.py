@@ -84,6 +84,28 @@ CLUSTER_KEYS = (
         ),
     ),
     OwnKey(
+        "link of a cluster",
+        "channel",
+        "`auto`, `stream` or `datagram`",
+        "`auto`",
+        "channel: stream",
+        (
+            "Whether links have a UDP channel, on the UDP port of the same number, by which UDP and ICMP go "
+            "while that is better than the stream. `stream`: never. `auto` and `datagram` are the same here."
+        ),
+    ),
+    OwnKey(
+        "link of a cluster",
+        "datagram",
+        "host:port",
+        "the address that was dialled, and the port of `listen`",
+        "datagram: hub-7.example:8446",
+        (
+            "Where other hubs send datagrams, if a NAT stands in front of this one. Without a host it is "
+            "only another port."
+        ),
+    ),
+    OwnKey(
         "tls of a link",
         "certFile",
         "path of a file (PEM)",

@@ -22,6 +22,8 @@ class ClusterLink(Section):
     address: str = ""
     secret: str = ""
     tls: LinkTls | None = None
+    channel: str = ""
+    datagram: str = ""
 
 
 class Trust(Section):

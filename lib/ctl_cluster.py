@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lib import cluster_running, cluster_view
+from lib.ctl_session import channel_row
 from lib.service_scheduling import in_steps
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _here(cluster: Cluster, clock: float) -> Row:
         "hosts": len(claims),
         "sessions": claims.sessions(),
         "rtt_s": None,
+        "datagrams": None,
         "software": claims.software,
         "up_s": _up(claims.epoch, clock),
         "heard_s": None,
@@ -80,11 +82,18 @@ def _other(cluster: Cluster, hub: OtherHub, now: float, clock: float) -> Row:
         "hosts": len(hub.claims),
         "sessions": hub.sessions,
         "rtt_s": round(link.control.liveness.rtt, 6) if link is not None else None,
+        "datagrams": _datagrams(link, now),
         "software": hub.software or (link.control.software if link is not None else ""),
         "up_s": _up(hub.epoch, clock),
         "heard_s": _seconds_since(hub.heard_at, now),
         "address": hub.address,
     }
+
+
+def _datagrams(link: Link | None, now: float) -> str | None:
+    if link is None:
+        return None
+    return link.channel.figures(now).state if link.channel is not None else "none"
 
 
 def _up(epoch: int, clock: float) -> float:
@@ -136,6 +145,8 @@ def _link(link: Link | None, now: float) -> Row | None:
         "received_packets": link.traffic.received_packets,
         "sent_packets": link.traffic.sent_packets,
         "queue_bytes": link.sender.queued,
+        "channel": channel_row(link.channel, now),
+        "no_channel": link.why_no_channel,
     }
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, cast
 
 import gevent
 
-from lib import datagram_choice, datagram_ciphers, datagram_wire, packet_offload
+from lib import datagram_choice, datagram_ciphers, datagram_wire, framing, packet_offload
 from lib.counters import Traffic
 from lib.datagram_choice import Choice
 from lib.datagram_keys import Cipher
@@ -107,6 +107,7 @@ class Channel:
         self.socket: DatagramSocket | None = None
         """None while there is none, or none any more: then everything goes by the stream."""
         most = max(MOST, mtu + 2 + datagram_wire.OVERHEAD + IPV6_HEADERS)
+        most = min(most, datagram_wire.MAX_DATAGRAM + IPV4_HEADERS)
         self.peer = Peer(self, table, is_hub, port, host, PathMtu(IPV4_HEADERS, most))
         self.choice = Choice()
         self._stream_loss = StreamLoss()
@@ -194,7 +195,7 @@ class Channel:
         unfit = peer.send(frames, now)
         if self._follower is None:
             self.follow()
-        if unfit:
+        if unfit and peer.is_up(now):
             unfit = self._cut(unfit, now)
         if meter is not None and meter.counts_packets:
             meter.take_packets(packet_offload.count_packets(frames), now)
@@ -213,14 +214,17 @@ class Channel:
         return self._sender.waits(now) + max(0.0, self._control.liveness.rtt - self.peer.quality.rtt) / 2
 
     def _cut(self, unfit: Sequence[Buffer], now: float) -> list[Buffer]:
-        """Send superpackets in parts; returns what does not fit even so."""
+        """Send superpackets and envelopes in parts; returns what does not fit even so."""
         rest: list[Buffer] = []
         parts: list[bytes] = []
-        for frame in unfit:
-            cut = list(datagram_choice.cut(frame, self.peer.size - datagram_wire.OVERHEAD))
-            parts += cut
-            if not cut:
-                rest.append(frame)
+        for run in unfit:
+            at = 0
+            for end in framing.split(run):
+                frame, at = memoryview(run)[at:end], end
+                cut = list(datagram_choice.cut(frame, self.peer.size - datagram_wire.OVERHEAD))
+                parts += cut
+                if not cut:
+                    rest.append(frame)
         return [*rest, *(self.peer.send(b"".join(parts), now) if parts else ())]
 
     def follow(self) -> None:

@@ -12,6 +12,9 @@ clocks (`now` comes in, in seconds of a steady clock).
     a packet is too long        its flow goes by the stream until it has been silent for IDLE_SECONDS
     it is not good any more     all by the stream, which is slower: nothing is overtaken
 
+Between two hubs a frame is an envelope of frames of one flow (cluster_frames): what it is, the first of them
+says, and it fits if each of them does alone.
+
 With `dscp` packets that are marked as urgent go by datagrams too, whatever they are.
 
 Flows are known by buckets of a hash, so this has a bound. A flow that is not remembered goes by datagrams.
@@ -23,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 
-from lib import framing, packet_offload
+from lib import cluster_frames, framing, packet_offload
 from lib import packet as ip
 from lib.packet import Buffer
 
@@ -134,6 +137,10 @@ class Choice:
                 at += look[0] + 2
         return False
 
+    def is_for_first(self, run: Buffer) -> bool:
+        """Whether the first of some frames would go by datagrams, if they were good."""
+        return len(run) >= _LEAST and self._is_for(_LOOK(run, 0), run, 0)
+
     def _apart(
         self,
         buffer: Buffer,
@@ -177,7 +184,11 @@ class Choice:
             return _PLAIN[protocol] or (self.dscp and second >> 2 >= URGENT)
         if version == 6:
             return _PLAIN[next_header] or (self.dscp and ((first << 4 | second >> 4) & 0xFF) >> 2 >= URGENT)
-        return False
+        inside = at + cluster_frames.BEGIN
+        if first != cluster_frames.MARK or inside + _LEAST > len(buffer):
+            return False
+        look = _LOOK(buffer, inside)
+        return look[1] != cluster_frames.MARK and self._is_for(look, buffer, inside)
 
     def foretell(self, frame: Buffer, now: float, room: int, lag: float) -> bool:
         """Whether apart() would let this one frame go by datagrams now; nothing is remembered of it."""
@@ -214,7 +225,9 @@ class Choice:
         self, buffer: Buffer, at: int, after: int, now: float, room: int, lag: float
     ) -> tuple[int, int, bool]:
         """(what becomes of a frame, bucket of its flow or -1, whether one of it was too long)."""
-        fits = after - at <= room or bool(parts_that_fit(buffer, at + 2, room))
+        fits = after - at <= room or _fits_in_parts(buffer, at, after, room)
+        if buffer[at + 2] == cluster_frames.MARK:
+            at += cluster_frames.BEGIN
         start = at + 2 + (_HEADER if buffer[at + 2] <= 2 else 0)
         version = buffer[start] >> 4
         protocol = buffer[start + (9 if version == 4 else 6)]
@@ -264,6 +277,19 @@ class Choice:
         }
 
 
+def _fits_in_parts(buffer: Buffer, at: int, after: int, room: int) -> bool:
+    """Whether the frame buffer[at:after], which is longer than `room`, can be cut into some that are not."""
+    if buffer[at + 2] != cluster_frames.MARK:
+        return bool(parts_that_fit(buffer, at + 2, room))
+    at, room = at + cluster_frames.BEGIN, room - cluster_frames.BEGIN
+    while at < after:
+        end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
+        if end - at > room and not parts_that_fit(buffer, at + 2, room):
+            return False
+        at = end
+    return True
+
+
 def parts_that_fit(content: Buffer, start: int, room: int) -> int:
     """How many segments of the superpacket of UDP at `start` fit into `room` bytes; 0 for anything else."""
     if content[start] > 2 or content[start + 1] & ~packet_offload.GSO_ECN != packet_offload.GSO_UDP_L4:
@@ -274,7 +300,28 @@ def parts_that_fit(content: Buffer, start: int, room: int) -> int:
 
 
 def cut(frame: Buffer, room: int) -> Iterator[bytes]:
-    """Frames of at most `room` bytes for the same packets as a superpacket's; none where none can be."""
+    """Frames of at most `room` bytes for the same packets as those of a superpacket, or of an envelope.
+
+    None where none can be.
+    """
     content: Buffer = memoryview(frame)[2:]
+    if content[0] == cluster_frames.MARK:
+        whole = bytes(frame)
+        return _cut_envelope(whole, room) if _fits_in_parts(whole, 0, len(whole), room) else iter(())
     segments = parts_that_fit(content, 0, room)
     return map(framing.encode, packet_offload.parts(content, segments)) if segments else iter(())
+
+
+def _cut_envelope(envelope: bytes, room: int) -> Iterator[bytes]:
+    """Envelopes with the same frames in their order, as many in each as fit."""
+    frames, room = envelope[cluster_frames.BEGIN :], room - cluster_frames.BEGIN
+    at, piece = 0, b""
+    for end in framing.split(frames):
+        for part in (frames[at:end],) if end - at <= room else cut(frames[at:end], room):
+            if piece and len(piece) + len(part) > room:
+                yield cluster_frames.anew(envelope, piece)
+                piece = b""
+            piece += part
+        at = end
+    if piece:
+        yield cluster_frames.anew(envelope, piece)

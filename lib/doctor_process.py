@@ -226,8 +226,8 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "datagrams": _Kind(
         _of("no-datagrams"),
-        "sessions have only their streams: under loss UDP waits for what is sent again",
-        "ss -lunp shows who has the port; channel: off, if none is wanted",
+        "sessions or links have only their streams: under loss UDP waits for what is sent again",
+        "ss -lunp shows who has the port; channel: stream, if none is wanted",
     ),
     "audit": _Kind(
         _of("audit-failed"), "who has changed what is not written down", "df -h; ls -ld its directory"

@@ -98,7 +98,7 @@ class Entry(Enum):
     )
     NO_DATAGRAMS = (
         *("no-datagrams", "warning", "service address reason"),
-        "a hub could not open the UDP port beside its listener; sessions have only their streams",
+        "a hub could not open the UDP port beside its listener or its port for links; all goes by streams",
     )
     NO_CHANNEL = (
         *("no-channel", "warning", "service host peer reason"),

@@ -168,6 +168,18 @@ CLUSTER = {
         *("tunrouter_cluster_link_rtt_seconds", "gauge", "hub"),
         "Round-trip time of the link with another hub, where there is one.",
     ),
+    "datagrams": _family(
+        *("tunrouter_cluster_link_datagrams", "gauge", "hub"),
+        "Whether UDP and ICMP may go to another hub by datagrams now, where there is a link with it.",
+    ),
+    "datagram_rtt": _family(
+        *("tunrouter_cluster_link_datagram_rtt_seconds", "gauge", "hub"),
+        "Smoothed round-trip time of datagrams to another hub.",
+    ),
+    "datagram_loss": _family(
+        *("tunrouter_cluster_link_datagram_loss_ratio", "gauge", "hub"),
+        "The share of datagrams to another hub that is lost on the way.",
+    ),
     "up": _family(
         *("tunrouter_cluster_registry_up", "gauge", "registry"), "Whether the cluster's registry is there."
     ),

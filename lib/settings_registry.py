@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lib.settings_sources import RedisSource
+from lib.settings_transport import AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +45,8 @@ class ClusterSettings:
     cert_file: str = ""
     """The certificate by which other hubs know this one; empty where there is a secret."""
     key_file: str = ""
+    channel: str = AUTO
+    """Whether links have datagrams beside their stream: AUTO, STREAM or DATAGRAM (settings_transport)."""
+    datagram: str = ""
+    """host:port at which other hubs reach the UDP port; empty for the address of the link and our port."""
     trust: tuple[TrustSettings, ...] = ()

@@ -20,6 +20,7 @@ from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
 from lib.session_cost import Cost
+from lib.settings_transport import STREAM
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 NAMESPACE = b"N" * 16
@@ -57,20 +58,30 @@ class Taken:
 class Hub:
     """One end: its links, and all that has come by them."""
 
-    def __init__(self, name: str, secret: bytes = SECRET) -> None:
+    def __init__(
+        self,
+        name: str,
+        secret: bytes = SECRET,
+        channel: str = STREAM,
+        datagram: str = "",
+        where: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.name = name
         self.addresses: dict[str, str] = {}
         self.came: list[tuple[str, bytes, bytes]] = []
         self.alive: list[str] = []
+        self.counted = Traffic()
         identity = LinkIdentity(name, secret)
         self.links = Links(
             name,
             identity,
-            ("127.0.0.1", 0),
+            where,
             bytes(16),
             self._address_of,
             self._receiver,
-            lambda name: Traffic(),
+            lambda name: self.counted,
+            channel,
+            datagram,
         )
         self.links.alive = self.alive.append
         self.links.start()

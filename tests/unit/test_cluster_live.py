@@ -62,6 +62,24 @@ def test_a_registry_that_came_after_it_stays(cluster: Cluster) -> None:
     assert cluster.domain.registry is later
 
 
+def test_who_looks_on_is_told_what_goes_to_another_hub_by_datagrams(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = cluster.hosts.attachment(cluster.domain.namespace(NAMESPACE), "host-2", "hub-2")
+    assert far.by_datagrams is not None
+    assert not far.by_datagrams(b"\0\0"), "there is no link"
+    asked: list[tuple[bytes, bytes]] = []
+
+    def would_take_of(namespace: bytes, frame: bytes) -> bool:
+        asked.append((namespace, frame))
+        return True
+
+    channel = SimpleNamespace(would_take_of=would_take_of)
+    monkeypatch.setattr(cluster.links, "link_with", lambda name: SimpleNamespace(channel=channel))
+    assert far.by_datagrams(b"frame")
+    assert asked == [(NAMESPACE, b"frame")]
+
+
 def test_no_host_is_elsewhere_any_more_when_links_end(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from lib.cli_paper import Paper
 from lib.cluster_claims import Claims, Clocks
 from lib.cluster_live import Cluster
 from lib.cluster_seal import SharedSeal
+from lib.datagram_channel import Figures
 from lib.errors import ConfigError
 from tests.support import schema
 from tests.support.api_hubs import own_hubs
@@ -155,6 +157,29 @@ def test_it_is_measured(others: Others) -> None:
     assert found["tunrouter_cluster_registry_up"] == {(others.of.redis.name,): 1.0}
     assert found["tunrouter_cluster_registry_messages"][(others.of.redis.name, "taken")] == 9.0
     assert found["tunrouter_cluster_link_rtt_seconds"] == {}
+    for name in ("", "_rtt_seconds", "_loss_ratio"):
+        assert found[f"tunrouter_cluster_link_datagram{name or 's'}"] == {}
+
+
+def test_datagrams_of_links_are_shown_and_measured(others: Others, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hub-2 has a good channel, hub-10 a link without one; what a link is otherwise is in an e2e test."""
+    figures = Figures("good", "", "192.0.2.1:9", 0.002, 0.001, 0.25, 1500, 7, 8)
+    control = SimpleNamespace(liveness=SimpleNamespace(rtt=0.001), software="")
+    with_one = SimpleNamespace(control=control, channel=SimpleNamespace(figures=lambda now: figures))
+    without = SimpleNamespace(control=control, channel=None)
+    links = {"hub-2": with_one, "hub-10": without}
+    monkeypatch.setattr(others.of.links, "link_with", links.get)
+    found = {family.name: dict(rows) for family, rows in metrics_cluster.rows()}
+    assert found["tunrouter_cluster_link_datagrams"] == {("hub-2",): 1.0, ("hub-10",): 0.0}
+    assert found["tunrouter_cluster_link_datagram_rtt_seconds"] == {("hub-2",): 0.002}
+    assert found["tunrouter_cluster_link_datagram_loss_ratio"] == {("hub-2",): 0.25}
+    view = ctl_cluster.view(others.now, CLOCK)
+    schema.check(view, "cluster")
+    assert {row["name"]: row["datagrams"] for row in view["hubs"]} == {
+        "hub-1": None,
+        "hub-2": "good",
+        "hub-10": "none",
+    }
 
 
 def test_the_web_api_tells_it_and_says_where_there_is_none(

@@ -84,6 +84,15 @@ def test_what_it_means() -> None:
     assert any("may claim any host of any namespace" in str(one) for one in settings(WHOLE).notices)
 
 
+@pytest.mark.parametrize("channel", [None, "auto", "stream", "Datagram"])
+def test_the_channel_of_its_links(channel: str | None) -> None:
+    where = {} if channel == "stream" else {"datagram": "hub-1.example:9444"}
+    found = settings(changed(cluster=link(channel=channel, **where))).cluster
+    assert found is not None
+    assert found.channel == (channel or "auto").lower()
+    assert found.datagram == where.get("datagram", "")
+
+
 def test_without_a_cluster_there_is_none() -> None:
     text = changed(cluster=None, sds=None, services=[service("hub", ":1", sd=None)])
     assert settings(text.replace("sd: null", "")).cluster is None
@@ -120,6 +129,17 @@ WRONG = {
     "an address for nobody": (changed(cluster=link(address=":8444")), "nothing that another hub can dial"),
     "a wildcard": (changed(cluster=link(address="0.0.0.0:8444")), "nothing that another hub can dial"),
     "port 0": (changed(cluster=link(address="hub:0")), "nothing that another hub can dial"),
+    "a channel that is none": (
+        changed(cluster=link(channel="strem")),
+        "'channel': 'strem' is not auto, stream",
+    ),
+    "a channel with a typo": (changed(cluster=link(chanel="stream")), "unknown key 'chanel'.*channel"),
+    "no place for datagrams": (changed(cluster=link(datagram="hub")), "'datagram': "),
+    "port 0 for datagrams": (changed(cluster=link(datagram="hub:0")), "'datagram': port 0"),
+    "a place for no datagrams": (
+        changed(cluster=link(datagram="hub:9", channel="stream")),
+        "'datagram' has no effect: .*leave out one",
+    ),
     "two domains": (
         changed(services=[service("a", ":1"), service("b", ":2")]),
         "services a and b have the sd 'sd0', but not one domain",

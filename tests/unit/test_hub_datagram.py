@@ -15,9 +15,9 @@ from gevent import socket
 
 from lib import (
     datagram_ciphers,
+    datagram_port,
     datagram_wire,
     framing,
-    datagram_port,
     hub_turn,
     service_turn,
     wire_control,

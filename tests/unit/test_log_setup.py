@@ -185,6 +185,7 @@ def test_nothing_is_folded_by_what_a_stranger_chose() -> None:
     local["push_sharing.py"] = {"router", "registry", "name"}  # of the configuration
     local["cluster_trust.py"] = {"file"}  # of the configuration
     local["cluster_links.py"] = {"link.name"}  # of a hub that has shown the cluster's secret
+    local["datagram_port.py"] = {"service"}  # of the settings, or this hub as one of a cluster
     local["worker_crew.py"] = {"worker.name"}  # its number
     local["client_names_files.py"] = {"path"}  # of two files of this host
     local["service_http.py"] = {"server"}  # one of two words
