@@ -15,6 +15,7 @@ import gevent.socket
 
 from lib import worker_channel
 from lib.ctl_server import SECONDS
+from lib.stream_deadline import within
 from lib.worker_crew import Crew, Worker
 
 Row = dict[str, Any]
@@ -22,6 +23,8 @@ T = TypeVar("T")
 PIECE = 1 << 16
 MAX_LINE = 1 << 16
 """Bytes of the line before a stream."""
+MOST_SECONDS = 30.0
+"""How long a whole reply may take."""
 MAX_REPLY = 64 << 20
 """Bytes of a reply: 10,000 sessions are a sixth of it."""
 
@@ -71,7 +74,7 @@ def connected(worker: Worker, request: Mapping[str, Any]) -> Any:
 def one(worker: Worker, request: Mapping[str, Any]) -> Row | None:
     """The reply of one worker; None where it has none, as it has just died, or one that is no reply."""
     try:
-        with connected(worker, request) as sock:
+        with within(MOST_SECONDS, OSError), connected(worker, request) as sock:
             whole = bytearray()
             while not whole.endswith(b"\n"):
                 more = sock.recv(PIECE)

@@ -201,6 +201,19 @@ def test_words_of_a_worker_are_told(world: World) -> None:
 QUERY = {"from": "a", "to": "x", "ns": "00000000-0000-0000-0000-000000000000"}
 
 
+def test_a_reply_that_never_ends_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_ask, "MOST_SECONDS", 0.2)
+
+    def trickle(sock: Any) -> None:
+        while True:
+            sock.sendall(b" ")
+            gevent.sleep(0.01)
+
+    world.answer(1, {"api": lambda request: Relayed(trickle)})
+    with gevent.Timeout(5):
+        assert worker_ask.one(world.workers[1], {"do": "api"}) is None
+
+
 @pytest.mark.parametrize("said", [b"[" * 200_000 + b"\n", b"no JSON\n", b"x" * 5000])
 def test_a_reply_has_a_bound_and_is_one(world: World, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is none, nested without end, or without an end."""
