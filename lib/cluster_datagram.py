@@ -43,6 +43,8 @@ from lib.wire_control import Datagrams
 
 RESOLVE_SECONDS = 10.0
 """How long the name of the far hub's address for datagrams is looked up."""
+AGAIN_SECONDS = 1.0
+"""Least time between two of these for one link: the far hub may name ever new ones."""
 PATH_MTU = 9000
 """The largest packet that is tried on the way to another hub: what jumbo frames hold, with all headers."""
 
@@ -133,19 +135,29 @@ class LinkChannel(PortChannel):
         """The far hub has given a key, or takes no datagrams any more."""
         where = message.port, message.host
         is_new = self._link.is_dialled and message.key and message.port and where != self._where
-        if not is_new:
-            self.peer.given(message, time.monotonic())
-            return
-        self._where = where
+        if is_new:
+            self._where = where
         self.peer.given(message, time.monotonic())
-        if self._finder is not None:
-            self._finder.kill(block=False)
-        self._finder = gevent.spawn(self._find, *where)
+        if is_new and self._finder is None:
+            self._finder = gevent.spawn(self._find)
 
-    def _find(self, port: int, host: str) -> None:
-        """Find the address that the far hub takes datagrams at, and begin."""
+    def _find(self) -> None:
+        """Find where the far hub takes datagrams; again where it has named another place meanwhile."""
+        found = self._where
+        try:
+            self._begin(*found)
+            while found != self._where:
+                gevent.sleep(AGAIN_SECONDS)
+                found = self._where
+                self._begin(*found)
+        finally:
+            self._finder = None
+
+    def _begin(self, port: int, host: str) -> None:
+        """Begin with an address that the far hub has named."""
         socket, stream = self.socket, self._link.stream
-        assert socket is not None
+        if socket is None:
+            return
         try:
             found = stream_resolve.look_up(host or stream.far_address, port, RESOLVE_SECONDS)
             place = _reached(socket, [str(target[0]) for *_, target in found], port)

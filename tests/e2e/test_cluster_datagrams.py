@@ -110,6 +110,7 @@ def test_where_udp_is_blocked_the_stream_of_a_link_carries_all(cluster: Cluster)
     assert "not answered" in found["reason"]
 
 
+@pytest.mark.alone
 def test_a_forged_source_by_datagrams_is_dropped(cluster: Cluster) -> None:
     """hub-2 checks no sources; what host-2 sends as somebody else hub-1 does not take from that hub."""
     topology = cluster.topology

@@ -13,7 +13,16 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import cluster_envelopes, cluster_frames, cluster_link, datagram_wire, framing, wire_control
+from lib import (
+    cluster_datagram,
+    cluster_envelopes,
+    cluster_frames,
+    cluster_link,
+    datagram_wire,
+    framing,
+    stream_resolve,
+    wire_control,
+)
 from lib.addresses import host_port
 from lib.cluster_link import Link
 from lib.datagram_channel import Channel
@@ -24,6 +33,7 @@ from lib.forward_drop_reasons import Reason
 from lib.session_cost import BURST_SECONDS, Cost
 from lib.session_lane_sender import LaneSender
 from lib.settings_transport import AUTO, STREAM
+from lib.stream_resolve import numeric
 from tests.support import packets as p
 from tests.unit.test_cluster_links import NAMESPACE, Hub, wait_for
 
@@ -170,11 +180,22 @@ def state(hub: Hub) -> str:
 
 
 def begin(one: Hub, two: Hub) -> None:
-    """Let one dial the other, and wait until both ways are good."""
+    """Let one dial the other, and use the link until both ways are good."""
+    one.came.clear()
+    two.came.clear()
     one.send("hub-2", ping())
     wait_for(lambda: two.came)
-    two.send("hub-1", ping())
-    wait_for(lambda: one.came and state(one) == state(two) == "good")
+    sent = 1
+
+    def are_good() -> bool:
+        nonlocal sent
+        one.send("hub-2", ping())
+        two.send("hub-1", ping())
+        sent += 1
+        return state(one) == state(two) == "good"
+
+    wait_for(are_good)
+    wait_for(lambda: (len(two.came), len(one.came)) == (sent, sent - 1))
     one.came.clear()
     two.came.clear()
 
@@ -307,6 +328,32 @@ def test_another_address_for_datagrams_is_used() -> None:
             wait_for(lambda then=then: len(then.came) == 20)
             assert len(passed) - before >= 20
         passing.kill()
+
+
+def test_a_far_hub_that_names_ever_new_places_has_one_looked_up_at_a_time(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = hubs
+    begin(one, two)
+    names: list[str] = []
+
+    def look_up(name: str, port: int, seconds: float) -> Any:
+        names.append(name)
+        gevent.sleep(0.1)
+        return numeric("127.0.0.1", port)
+
+    monkeypatch.setattr(stream_resolve, "look_up", look_up)
+    monkeypatch.setattr(cluster_datagram, "AGAIN_SECONDS", 0.2)
+    far, near = link_of(two).channel, link_of(one).channel
+    assert far is not None
+    assert near is not None
+    for number in range(50):
+        far.peer.host = f"hub-2-{number}"
+        far.peer.give(time.monotonic())
+        gevent.sleep(0.002)
+    wait_for(lambda: names and names[-1] == "hub-2-49")
+    assert len(names) <= 3
+    begin(one, two)
 
 
 def test_hubs_that_listen_on_all_addresses_reach_each_other() -> None:
