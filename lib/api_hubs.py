@@ -103,6 +103,9 @@ class Hubs(Protocol):
     def sessions(self, host: str, ns: str) -> Iterable[Row | None]:
         """The sessions of `status`, of a host or a namespace or all."""
 
+    def cluster(self) -> Mapping[str, Any]:
+        """The hubs of the cluster that this one is in (ctl_cluster.view). Raises ValueError without one."""
+
     def drops(self, ns: str, own_only: bool) -> Mapping[str, Any]:
         """As the control socket's `drops`; with `own_only` of hubs alone."""
 

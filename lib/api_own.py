@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from lib import (
+    ctl_cluster,
     ctl_drops,
     ctl_enrol,
     ctl_explain,
@@ -147,6 +148,10 @@ class OwnHubs:
     def drops(self, ns: str, own_only: bool) -> Mapping[str, Any]:
         """As api_hubs.Hubs.drops."""
         return ctl_drops.drops(self._hubs, {} if own_only else self._clients, {"ns": ns})
+
+    def cluster(self) -> Mapping[str, Any]:
+        """As api_hubs.Hubs.cluster."""
+        return ctl_cluster.view(time.monotonic(), time.time())
 
     def explain(self, query: Mapping[str, str], own_only: bool) -> Mapping[str, object]:
         """As api_hubs.Hubs.explain."""

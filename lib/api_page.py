@@ -63,7 +63,7 @@ def told(who: Who | None, asks_for_login: bool) -> dict[str, object]:
         "role": who.role if who is not None else None,
         "namespace": namespace,
         "may": MAY[who.role] if who is not None else (),
-        "cluster": who is not None and who.role != TENANT and bool(cluster_running.clusters()),
+        "cluster": who is not None and who.role != TENANT and cluster_running.is_member(),
         "software": f"tunrouter {__version__}" if who is not None else "",
         "title": os.uname().nodename if who is not None else "",
     }

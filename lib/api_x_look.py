@@ -8,11 +8,10 @@ ctl_explain, ctl_enrol, api_route_pages).
 from __future__ import annotations
 
 import heapq
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lib import api_endpoint, ctl_cluster, ids
+from lib import api_endpoint, ids
 from lib.api_endpoint import NO_STORE
 from lib.api_hubs import Hubs
 from lib.api_request import Refused, Reply, Request
@@ -39,9 +38,9 @@ class Looks:
         """The hubs of the cluster that this process is in."""
         return Reply(self._shared.reply(("cluster",), self._cluster), headers=NO_STORE)
 
-    def _cluster(self) -> dict[str, Any]:
+    def _cluster(self) -> Mapping[str, Any]:
         try:
-            return ctl_cluster.view(time.monotonic(), time.time())
+            return self._hubs.cluster()
         except ValueError as none:
             raise Refused(409, str(none)) from None
 

@@ -13,17 +13,17 @@ from lib import cluster_frames, session_chunks
 from lib.packet import Buffer
 
 
-def enclose(namespace: bytes, buffers: Sequence[Buffer]) -> tuple[list[Buffer], int]:
+def enclose(namespace: bytes, buffers: Sequence[Buffer], hub: int = 0) -> tuple[list[Buffer], int]:
     """Envelopes for a run of whole frames, as buffers to be sent one after the other; how many packets it is.
 
-    Their frames are views of `buffers`.
+    Their frames are views of `buffers`. `hub` is as in cluster_frames.head.
     """
-    out, _, packets = enclose_apart(namespace, buffers, None)
+    out, _, packets = enclose_apart(namespace, buffers, None, hub)
     return out, packets
 
 
 def enclose_apart(
-    namespace: bytes, buffers: Sequence[Buffer], is_prompt: Callable[[Buffer], bool] | None
+    namespace: bytes, buffers: Sequence[Buffer], is_prompt: Callable[[Buffer], bool] | None, hub: int = 0
 ) -> tuple[list[Buffer], list[Buffer], int]:
     """As enclose, with the envelopes of those flows apart of which `is_prompt` says so by their frames.
 
@@ -38,12 +38,12 @@ def enclose_apart(
             fits = len(frames) <= cluster_frames.MAX_FRAMES
             if is_prompt is not None and is_prompt(frames):
                 pieces = (frames,) if fits else fitting(bytes(frames))
-                prompt += (cluster_frames.head(namespace, label, len(some)) + some for some in pieces)
+                prompt += (cluster_frames.head(namespace, label, len(some), hub) + some for some in pieces)
             elif fits:
-                out += (cluster_frames.head(namespace, label, len(frames)), frames)
+                out += (cluster_frames.head(namespace, label, len(frames), hub), frames)
             else:
                 for some in fitting(bytes(frames)):
-                    out += (cluster_frames.head(namespace, label, len(some)), some)
+                    out += (cluster_frames.head(namespace, label, len(some), hub), some)
     return out, prompt, packets
 
 

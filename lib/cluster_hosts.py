@@ -37,8 +37,6 @@ from lib.hub_turn import Owner
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.packet import Buffer, reversed_flow
-from lib.plugin_cache import Unresolved
-from lib.route_gateways import Gateway
 from lib.service_scheduling import breathe, in_steps
 from lib.session_budget import Budget
 from lib.settings_memory import FAR_FLOWS, FAR_HOSTS, FAR_WAITING, LEAST_FAR_FLOWS
@@ -77,7 +75,7 @@ class _Elsewhere:
     gateways: BoundedDict[str, FarGateway] = field(default_factory=lambda: BoundedDict(MAX_HOSTS))
     """Those that were asked for, each with what its flows go to."""
 
-    def gateway(self, host: str, now: float) -> Gateway[Attachment] | Unresolved | None:
+    def gateway(self, host: str, now: float) -> FarGateway | None:
         """The host with an attachment at each hub by which it is reached; None where it is at none."""
         known = self.gateways.get(host)
         if known is not None and all(one.live for one in known.attachments):
@@ -98,17 +96,14 @@ class _Elsewhere:
         self.gateways.renew(host, known)
         return known
 
-    def at(self, host: str, hub: str, now: float) -> Attachment | Unresolved | None:
+    def at(self, host: str, hub: str, now: float) -> Attachment | None:
         """The attachment of a host at one hub; None if it is not there."""
-        hubs = self.hosts.registry.where((self.namespace.id, host))
-        if any(one.name == hub for one in hubs):
-            return self.hosts.attachment(self.namespace, host, hub)
-        return None
+        is_there = any(one.name == hub for one in self.hosts.registry.where((self.namespace.id, host)))
+        return self.hosts.attachment(self.namespace, host, hub) if is_there else None
 
-    def known(self, host: str) -> Gateway[Attachment] | None:
+    def known(self, host: str) -> FarGateway | None:
         """As gateway: everything is known."""
-        found = self.gateway(host, 0.0)
-        return None if isinstance(found, Unresolved) else found
+        return self.gateway(host, 0.0)
 
     def came(self, attachment: Attachment, flow: bytes) -> None:
         """A flow came from a host by one of its hubs: replies to it go by the same."""
@@ -157,8 +152,9 @@ class Hosts:
         self.send: Send = lambda hub, attachment, buffers: None
         self.by_datagrams: Callable[[str, bytes, Buffer], bool] | None = None
         """Tells those who look on whether a frame for a hub, of a namespace, goes by datagrams."""
-        self.replaces: Callable[[Attachment], bool] = lambda session: False
-        """Whether a newer session of its host name at another hub ends a session here, whoever's it is."""
+        self.replaces: Callable[[Attachment, str], bool] = lambda session, hub: False
+        """Whether a newer session of its host name at a hub ends a session here, whoever's it is."""
+        self.by: Callable[[str], str] = lambda hub: LINK  # what `by` of an attachment there says
         self._claims, self._owner, self._touch, self._grants = claims, owner, touch, grants
         self._clock: float | None = None
         """Our clock minus the steady one, in seconds, as hosts were told by it last."""
@@ -235,7 +231,7 @@ class Hosts:
             namespace,
             host,
             hub,
-            by=LINK,
+            by=self.by(hub),
             mtu=_MTU,
             offloads=packet_offload.ALL,
             is_tunrouter=True,
@@ -277,7 +273,7 @@ class Hosts:
                 for hub in self.registry.where(place):
                     if session.instance and self.registry.instance(hub, place) == session.instance:
                         self._replaced(session, place, hub.name, "client")
-                    elif self.replaces(session):
+                    elif self.replaces(session, hub.name):
                         self._replaced(session, place, hub.name, "host name")
         for namespace in outdated:
             namespace.outdate()
@@ -305,8 +301,7 @@ class Hosts:
         key = namespace.id, hub
         found = self._strangers.get(key)
         if found is None or found.namespace is not namespace:
-            found = self._made(namespace, "", hub)
-            stranger = found
+            found = stranger = self._made(namespace, "", hub)
             found.again = lambda frame: enter(stranger, [frame], time.monotonic())
             self._strangers.remember(key, found)
         return found
@@ -330,8 +325,7 @@ class Hosts:
 
         `ahead` is our clock minus the steady one, in seconds.
         """
-        if self._clock is None:
-            self._clock = ahead
+        self._clock = ahead if self._clock is None else self._clock
         if abs(ahead - self._clock) < CLOCK_SET_SECONDS:
             return
         self._clock = ahead
@@ -377,10 +371,10 @@ class Hosts:
 
     def are_elsewhere(self, attachments: Iterable[Attachment]) -> bool:
         """Whether all hosts of these sessions are at another hub too; True where there is no other hub."""
-        registry = self.registry
-        if not self.keeps or not any(hub.live for hub in registry.hubs.values()):
+        far: Callable[[Any], bool] = lambda hubs: any(hub.live and not hub.is_near for hub in hubs)  # noqa: E731
+        if not self.keeps or not far(self.registry.hubs.values()):
             return True
-        return all(registry.where((one.namespace.id, one.host)) for one in attachments)
+        return all(far(self.registry.where((one.namespace.id, one.host))) for one in attachments)
 
     def _tell(self, place: Place, attachment: Attachment) -> None:
         if self._told.get(place) == (attachment, attachment.instance):
@@ -389,8 +383,14 @@ class Hosts:
         self._claims.join(place, _since(attachment), attachment.instance)
         self._touch()
 
+    def start(self) -> None:
+        """Be asked about other hubs by the domain, and told of its sessions."""
+        self.domain.use_registry(self)
+
     def stop(self) -> None:
-        """End all attachments at other hubs."""
+        """Be asked no more, and end all attachments at other hubs."""
+        if self.domain.registry is self:  # a reload may have given the domain another one already
+            self.domain.use_registry(None)
         for place in list(self._attachments):
             self._end(place)
 

@@ -101,8 +101,9 @@ class Links:
         counts: Callable[[str], Traffic],
         channel: str = STREAM,
         datagram: str = "",
+        sock: Any = None,
     ) -> None:
-        """Listen at `where` (host, port). Raises HostError.
+        """Listen at `where` (host, port), unless `sock` does so already. Raises HostError.
 
         `address_of` gives a hub's HOST:PORT, or "" where it is not known; `receiver` what takes the frames of
         a link with it, `counts` where drops are counted. `channel` and `datagram` as in the settings.
@@ -123,7 +124,7 @@ class Links:
         self._pool = Pool()
         self._strangers = Places(MAX_STRANGERS)
         label = f"links of cluster {name}"
-        self._server = Server(listen(*where), self._serve, self._pool, name, label, ALL)
+        self._server = Server(sock or listen(*where), self._serve, self._pool, name, label, ALL)
         self.datagrams = LinkDatagrams(name, channel, datagram)
         self.datagrams.open(self._server.socket, self.address)
         self._beating = Task(f"{label}: links are looked after", self._beat)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.event import Event
@@ -18,13 +18,18 @@ from lib import __version__, push_routers
 from lib.cluster_claims import Claims
 from lib.cluster_hosts import Hosts
 from lib.cluster_identity import LinkIdentity
+from lib.cluster_link import Receiver
 from lib.cluster_links import Links
+from lib.cluster_places import Place
 from lib.cluster_redis import RedisRegistry, clocks
 from lib.cluster_registry import LEASE_SECONDS, Registry
 from lib.cluster_seal import Seal, SharedSeal, key_for
+from lib.cluster_ways import Send
+from lib.counters import Traffic
 from lib.hub import Hub
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.packet import Buffer
 from lib.push_shared_redis import PoolStore
 from lib.push_sharing import Sharing
 from lib.service_scheduling import breathe, in_steps
@@ -43,11 +48,65 @@ FAREWELL_SECONDS = 0.25
 """How long a hub that ends goes on after it has said so: what was sent to its hosts may be on the way."""
 
 
+class FarHosts(Protocol):
+    """What passes packets between links and hosts here: cluster_hosts, or worker_relay with workers."""
+
+    traffic: dict[str, Traffic]
+    """Hub -> the counts of all hosts there."""
+    lost: dict[str, None]
+    """Hubs that no link reaches now."""
+    send: Send
+    """Sends a run of whole frames to a hub."""
+    by_datagrams: Callable[[str, bytes, Buffer], bool] | None
+    """Tells those who look on whether a frame for a hub, of a namespace, goes by datagrams."""
+    keeps: bool
+    """Whether this hub ends, and its clients move."""
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions this hub has."""
+
+    def start(self) -> None:
+        """Begin: sessions here are told of."""
+
+    def stop(self) -> None:
+        """End all that leads to other hubs."""
+
+    def receiver(self, hub: str) -> Receiver:
+        """What takes the frames that come by a link with a hub."""
+
+    def counts(self, hub: str) -> Traffic:
+        """The counts of all hosts at a hub."""
+
+    def unreachable(self, hub: str, is_it: bool) -> None:
+        """A link with a hub has been lost or cannot be had, or is there again."""
+
+    def changed(self, places: Iterable[Place]) -> None:
+        """The registry says something else about these hosts."""
+
+    def look_at_clock(self, ahead: float) -> None:
+        """Look whether our clock was set (Hosts.look_at_clock)."""
+
+
+Make = Callable[[Registry, Claims, Callable[[], None], Callable[[str, bytes], bool]], FarHosts]
+"""Makes these, of the arguments of Hosts: registry, claims, touch, grants."""
+
+
 class Cluster:
     """The cluster of a process, in which the hub service `owner` and those of its domain are."""
 
-    def __init__(self, settings: ClusterSettings, owner: Hub) -> None:
-        """Open the port for links. Raises HostError."""
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        owner: Hub,
+        make: Make | None = None,
+        sock: Any = None,
+        trust: Trust | None = None,
+    ) -> None:
+        """Open the port for links, unless `sock` listens there already. Raises HostError.
+
+        `trust` is Trust(settings) where somebody has made it already, who had the right to read its files.
+        """
         self.settings, self.domain, self.owner = settings, owner.domain, owner
         self._trust: Trust | None = None
         seal: Seal
@@ -59,7 +118,7 @@ class Cluster:
         else:
             from lib.cluster_trust import Trust  # only hubs without a common secret pay for it
 
-            seal = identity = self._trust = Trust(settings)
+            seal = identity = self._trust = trust or Trust(settings)
         epoch = clocks().wall
         self.registry = Registry(settings.name, epoch, seal)
         self.claims = Claims(settings.name, settings.address, epoch, seal.sign, f"tunrouter {__version__}")
@@ -67,9 +126,10 @@ class Cluster:
             settings.registry, self.registry, self.claims, seal, self._changed, self._restarted
         )
         cluster = key_for(secret, "name of the cluster")[:CLUSTER_SIZE]
-        cluster_of = self._trust.cluster_of if self._trust is not None else lambda namespace: cluster
-        touch = self.redis.touch
-        self.hosts = Hosts(self.registry, self.claims, self.domain, owner, touch, seal.grants, cluster_of)
+        self.cluster_of = self._trust.cluster_of if self._trust is not None else lambda namespace: cluster
+        """16 bytes that all hubs which reach a namespace's hosts have in common."""
+        make = make or self._hosts
+        self.hosts = make(self.registry, self.claims, self.redis.touch, seal.grants)
         self.links = Links(
             settings.name,
             identity,
@@ -80,6 +140,7 @@ class Cluster:
             self.hosts.counts,
             settings.channel,
             settings.datagram,
+            sock,
         )
         self.hosts.send, self.hosts.by_datagrams = self.links.send, self.links.would_take
         self.claims.sessions = lambda: self.hosts.sessions
@@ -89,16 +150,30 @@ class Cluster:
         if secret:
             store = PoolStore(settings.registry, secret)
             pools = lambda: push_routers.leases_with_pools(owner.tables.routers())  # noqa: E731
-            self._pools = Sharing(store, seal, settings.name, pools, self._present, self._is_whole)
+            self._pools = Sharing(store, seal, settings.name, pools, self._present, self.is_whole)
         self._whole_at = time.monotonic() + LEASE_SECONDS
         """When all hubs are known, if none is missed until then."""
         self._looking = Task(f"cluster {settings.name}: leases are looked at", self._look, of=self)
         self._work = Event()
         self._working = Task(f"cluster {settings.name}: long lists are dealt with", self._deal)
 
+    def _hosts(
+        self,
+        registry: Registry,
+        claims: Claims,
+        touch: Callable[[], None],
+        grants: Callable[[str, bytes], bool],
+    ) -> FarHosts:
+        return Hosts(registry, claims, self.domain, self.owner, touch, grants, self.cluster_of)
+
+    def marks(self) -> dict[bytes, bytes]:
+        """cluster_of() of each namespace for which it may differ, and as b"" of all others."""
+        named = self._trust.mentioned if self._trust is not None else ()
+        return {namespace: self.cluster_of(namespace) for namespace in (b"", *named)}
+
     def start(self) -> None:
         """Tell the cluster of our hosts from now on, and know those of others."""
-        self.domain.use_registry(self.hosts)
+        self.hosts.start()
         self.links.start()
         self.redis.start()
         if self._pools is not None:
@@ -126,8 +201,6 @@ class Cluster:
         if self._pools is not None:
             push_routers.unshare(self._pools)
             self._pools.stop()
-        if self.domain.registry is self.hosts:  # a reload may have given the domain an entrypoint already
-            self.domain.use_registry(None)
         self.hosts.stop()  # before the links end: a packet for a host there would dial its hub anew
         self.redis.stop()
         self.links.stop()
@@ -151,7 +224,7 @@ class Cluster:
 
         return is_here
 
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether all hubs and their hosts are known: then a host that is nowhere is away."""
         return time.monotonic() >= self._whole_at and not self.registry.wanted()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 MAX_CLAIMS = 200_000
 """Hosts of all other hubs together, some 100 MB."""
@@ -25,6 +26,8 @@ Place = tuple[bytes, str]
 class OtherHub:
     """Another hub, as far as we have heard."""
 
+    is_near: ClassVar[bool] = False
+    """It is no worker of this hub (cluster_ways)."""
     name: str
     epoch: int = -1
     sequence: int = 0

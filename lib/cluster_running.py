@@ -31,6 +31,15 @@ class Counted(NamedTuple):
     traffic: Traffic
 
 
+by_another: list[str] = []
+"""Names of this hub in a cluster where another process of it is the member: in the main one of workers."""
+
+
+def is_member() -> bool:
+    """Whether this process is in a cluster, itself or by another process of the same hub."""
+    return bool(by_another or clusters())
+
+
 def counted() -> Iterator[Counted]:
     """The counters of each other hub."""
     for one in entrypoints():

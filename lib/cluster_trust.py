@@ -56,7 +56,7 @@ class Trust:
         self._names: dict[str, str] = {}
         """SHA-256 of a certificate in hex -> the hub."""
         self._contexts: dict[Any, Any] = {}
-        self._mentioned = frozenset().union(*(one.namespaces or () for one in settings.trust))
+        self.mentioned = frozenset().union(*(one.namespaces or () for one in settings.trust))
         """Namespaces that some hub is granted and another one is not."""
         self._clusters: dict[bytes, bytes] = {}
         """Namespace, b"" for all that are not mentioned -> cluster_of()."""
@@ -98,7 +98,7 @@ class Trust:
 
         They stand for the certificates of all of these; empty where no other hub may have hosts of it.
         """
-        key = namespace if namespace in self._mentioned else b""
+        key = namespace if namespace in self.mentioned else b""
         found = self._clusters.get(key)
         if found is None:
             names = sorted(name for name in self._trusted if self.grants(name, namespace))

@@ -21,6 +21,12 @@ class OtherHub(Protocol):
     """Another hub, or another worker of this machine."""
 
     name: str
+    live: bool
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it is a worker of this hub."""
+
     claims: dict[Place, int]
     """Its hosts -> since when, in milliseconds since 1970."""
 
@@ -47,9 +53,10 @@ def ways(registry: Registry[H], place: Place, lost: Container[str]) -> list[str]
 
     Also those where the same client keeps a session beside that one. While the client of the newest one has
     not said who it is, it may be one that keeps several. Hubs that are `lost` are left out where there is
-    another one.
+    another one. A host at another worker is at this hub, so other hubs are left out.
     """
     hubs = registry.where(place)
+    hubs = [hub for hub in hubs if hub.is_near] or hubs
     names = [hub.name for hub in hubs]
     if len(hubs) > 1:
         newest = registry.instance(hubs[0], place)

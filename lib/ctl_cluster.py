@@ -43,12 +43,16 @@ def hubs_with(host: str, namespace: bytes | None) -> list[str]:
 
     Empty where this process is in no cluster.
     """
-    found = set()
+    hubs: list[Any] = []
     for cluster in cluster_running.clusters():
-        for hub in list(cluster.registry.hubs.values()):
-            places = list(hub.claims) if hub.live else []
-            if any(name == host and namespace in (None, there) for there, name in in_steps(places)):
-                found.add(hub.name)
+        hubs += cluster.registry.hubs.values()
+    for links in cluster_running.workers():
+        hubs += [one for one in links.others.hubs.values() if not one.is_near]
+    found = set()
+    for hub in hubs:
+        places = list(hub.claims) if hub.live else []
+        if any(name == host and namespace in (None, there) for there, name in in_steps(places)):
+            found.add(hub.name)
     return sorted(found)
 
 

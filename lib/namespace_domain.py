@@ -146,6 +146,17 @@ class Domain:
                 namespace.elsewhere = self.registry.elsewhere(namespace)
         return namespace
 
+    def keep(self, key: bytes) -> Namespace:
+        """As namespace(), but kept without an attachment until let_go(): packets of it are passed on."""
+        namespace = self.namespaces.setdefault(key, self.namespace(key))
+        self._count(namespace)
+        return namespace
+
+    def let_go(self, key: bytes) -> None:
+        """Forget a namespace that was kept, unless it has a table or attachments."""
+        if key in self.namespaces:
+            self._let_go(self.namespaces[key])
+
     def use_registry(self, registry: Registry | None) -> None:
         """Ask this registry about other hubs from now on, and tell it of all sessions; None for none.
 

@@ -75,6 +75,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
         *(f"cryptography.hazmat.primitives.asymmetric.{name}" for name in ("rsa", "padding")),
     ),
     "workers": ("lib.worker_service", "lib.config_workers"),
+    "a cluster of workers": ("lib.worker_cluster",),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "metrics of workers": ("lib.worker_metrics",),
     "the web API of workers": ("lib.worker_hubs", "lib.worker_metrics", "lib.worker_told"),
@@ -161,6 +162,7 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     if settings.cluster is not None:
         found |= {"a cluster", "a certificate"} | _of_source(settings.cluster.registry)
         found |= {"trust between hubs"} if not settings.cluster.secret else set()
+        found |= {"a cluster of workers"} if settings.workers != 1 else set()
     found |= _of_metrics(settings) | _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()

@@ -17,6 +17,8 @@ def refuse(old: Settings, new: Settings) -> None:
     found: list[str] = []
     if old.workers != new.workers:
         found.append("'workers' is another number")
+    if _links(old) != _links(new):
+        found.append("the cluster is new or gone, or links listen elsewhere")
     had = {hub.name: hub for hub in old.hubs}
     now = {hub.name: hub for hub in new.hubs}
     found += [f"service {name} is new" for name in now if name not in had]
@@ -29,6 +31,12 @@ def refuse(old: Settings, new: Settings) -> None:
     if found:
         place = Position((new.files or ("configuration",))[0])
         raise ConfigError([Problem(place, f"with workers: {text}", _REMEDY) for text in found])
+
+
+def _links(settings: Settings) -> tuple[str, int] | None:
+    """Where links of the cluster are accepted."""
+    cluster = settings.cluster
+    return (cluster.host, cluster.port) if cluster is not None else None
 
 
 def _place(hub: HubSettings) -> tuple[object, ...]:

@@ -16,13 +16,15 @@ import gevent.socket
 from lib import worker_channel
 from lib.ctl_server import SECONDS
 from lib.stream_deadline import within
-from lib.worker_crew import Crew, Worker
+from lib.worker_crew import Crew
+from lib.worker_state import Worker
 
 Row = dict[str, Any]
 T = TypeVar("T")
 PIECE = 1 << 16
 MAX_LINE = 1 << 16
 """Bytes of the line before a stream."""
+NO_CLUSTER = "this hub is in no cluster, or the process that is its member is being replaced: ask again"
 MOST_SECONDS = 30.0
 """How long a whole reply may take."""
 MAX_REPLY = 64 << 20
@@ -87,9 +89,21 @@ def one(worker: Worker, request: Mapping[str, Any]) -> Row | None:
     return reply
 
 
+def of_cluster(crew: Crew) -> Worker:
+    """The cluster's process. Raises ValueError where there is none."""
+    found = crew.of_cluster()
+    if found is None:
+        raise ValueError(NO_CLUSTER)
+    return found
+
+
 def all_at_once(crew: Crew, request: Mapping[str, Any]) -> list[Row]:
-    """The replies of all workers, in their order. Raises ValueError where none is right, Nobody for none."""
-    found = each(workers(crew), lambda worker: one(worker, request))
+    """The replies of all workers, in their order, and of the cluster's process, if there is one.
+
+    Raises ValueError where none is right, Nobody for none.
+    """
+    last = [one for one in (crew.of_cluster(),) if one is not None]
+    found = each([*workers(crew), *last], lambda worker: one(worker, request))
     replies = [reply for reply in found.values() if reply is not None]
     right = [reply for reply in replies if reply["ok"]]
     if not replies:

@@ -30,9 +30,10 @@ from lib.service_reload import Reloads, Reread
 from lib.service_scheduling import Breaths
 from lib.service_servers import Serving
 from lib.settings import Settings
-from lib.worker_crew import Crew, Replies, Worker
+from lib.worker_crew import Crew, Replies
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_state import CLUSTER_NUMBER, Worker, name_of
 
 Step = Callable[[], None]
 WAIT_SECONDS = 5.0
@@ -95,7 +96,7 @@ class WorkerChanges(ServiceChanges):
         service_preload.load(new, step)
         packed = worker_settings.pack(new, step)
         main.crew.wait_ready(WAIT_SECONDS)
-        ready = list(main.crew.ready())
+        ready = list(main.crew.everybody())
         try:
             refuse(main.crew.ask_all({"do": "check", "workers": main.count}, "checked", packed))
         except OSError as error:  # there is no room for it in memory
@@ -119,7 +120,8 @@ class WorkerChanges(ServiceChanges):
         finally:
             if api is not None and main.api is not api:
                 api.end_soon()  # as service_reload.use
-        main.crew.renew([one for one in asked if replies.get(one.number) is not None])
+        others = [one for one in asked if one.number != CLUSTER_NUMBER or new.cluster == old.cluster]
+        main.crew.renew([one for one in others if replies.get(one.number) is not None])
         for hub in new.hubs:
             main.fronts[hub.name].use(hub)
         _use_log(old, new)
@@ -133,6 +135,8 @@ class WorkerChanges(ServiceChanges):
         lines += service_servers.apply_metrics(main, old, new)
         lines += service_servers.apply_api(main, old, new)
         lines += main.tables.leave(of_main(new))
+        if new.cluster is not None and new.cluster != old.cluster:
+            lines.append(f"cluster: joined as {new.cluster.name}")
         if old.titles != new.titles:
             service_release.later(namespace_titles.use(new.titles))
         for line in lines:
@@ -161,6 +165,6 @@ def refuse(asked: Replies) -> None:
         raise HostError("no worker is there at the moment: each is replaced within seconds; try again")
     for number, reply in sorted(asked.items()):
         if reply is None:
-            raise HostError(f"worker {number} has not looked at it")
+            raise HostError(f"{name_of(number)} has not looked at it")
         if reply["problems"]:
             raise HostError("; ".join(reply["problems"]))

@@ -17,8 +17,9 @@ from typing import Any
 from lib import __version__, ctl_order, ctl_tables, log_setup, worker_ask, worker_capture, worker_replies
 from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
 from lib.hub_tables import Tables
-from lib.worker_crew import Crew, Worker
+from lib.worker_crew import Crew
 from lib.worker_front import Front
+from lib.worker_state import CLUSTER_NUMBER, Worker
 
 Row = dict[str, Any]
 
@@ -50,7 +51,7 @@ class Control:
             "routes": lambda request: self._relayed(self._any(), request),
             "kick": self._counted,
             "drain": self._counted,
-            "cluster": lambda request: self._relayed(self._any(), request),
+            "cluster": lambda request: self._relayed(worker_ask.of_cluster(self._crew), request),
             "invite": lambda request: self._relayed(self._any(), request),
             "hosts": lambda request: self._relayed(self._any(), request),
             "revoke": lambda request: self._relayed(self._any(), request),
@@ -99,9 +100,13 @@ class Control:
                     "since_s": round(now - one.since, 1),
                 }
                 for one in sorted(self._crew.workers.values(), key=lambda one: one.number)
+                if one.number != CLUSTER_NUMBER
             ],
             "worker_deaths": self._crew.deaths,
         }
+        if (member := self._crew.workers.get(CLUSTER_NUMBER)) is not None:
+            since = round(now - member.since, 1)
+            merged["cluster_process"] = {"pid": member.pid, "ready": member.ready, "since_s": since}
         return merged
 
     def _health(self, request: Mapping[str, Any]) -> Row:

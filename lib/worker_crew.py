@@ -1,5 +1,7 @@
 """The workers of a process, as the main process sees them: begun, linked, watched, replaced where one dies.
 
+A hub that is in a cluster has one process more, which gets no connections: the cluster's.
+
 Knows: which workers there are, what each has been given, that one which does not answer is killed, and that
 nothing goes on once none can be made any more.
 Refuses to know: how connections come (worker_front), what a worker does with them (worker_process).
@@ -11,8 +13,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -25,8 +26,8 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.service_supervisor import Task
-from lib.worker_channel import Channel
 from lib.worker_forker import ENDED, Forker
+from lib.worker_state import CLUSTER_NUMBER, Over, Worker, name_of
 
 PING_SECONDS = 1.0
 SILENT_SECONDS = 15.0
@@ -37,50 +38,23 @@ GIVE_SECONDS, AGAIN_SECONDS = 5.0, 0.02
 """How long a connection waits for a worker where there is none, and until it is tried again."""
 _NO_ROOM = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 """Too many descriptors are on their way, or there is no memory: that passes."""
+LEAVE_SECONDS = 3.0
+"""How long the cluster's process may take to tell other hubs that this one ends."""
 REPLY_SECONDS = 30.0
 """How long a worker may take to look at the settings of a reload, or to use them."""
 
-Over = Callable[[], None]
+Begin = Callable[[int], tuple[Mapping[str, object], Sequence[int]]]
 Replies = dict[int, dict[str, Any] | None]
 """Number of a worker -> what it has said; None for nothing."""
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """One worker."""
-
-    number: int
-    channel: Channel
-    pid: int
-    process: int
-    """A descriptor of the process (pidfd_open(2)), by which no other one can be meant."""
-    since: float
-    heard_at: float
-    ready: bool = False
-    ending: bool = False
-    """Whether it has been told to end."""
-    outdated: bool = False
-    """Whether it has been told to end so that another one, with other settings, takes its place."""
-    sessions: list[int] = field(default_factory=list)
-    """How many each hub has."""
-    fault: str = ""
-    given: dict[int, Over] = field(default_factory=dict)
-    """The connections that it has, by number, with what is to be done at their end."""
-    replies: dict[str, AsyncResult] = field(default_factory=dict)
-    """What it has been asked and has not said yet, by the name of the reply."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in replies and in the log."""
-        return f"worker {self.number}"
 
 
 class Crew:
     """All workers of a process."""
 
-    def __init__(self, forker: Forker, count: int, begin: Callable[[], Mapping[str, object]]) -> None:
-        """`begin` gives what a worker is told first."""
+    def __init__(self, forker: Forker, count: int, begin: Begin, in_cluster: bool = False) -> None:
+        """`begin` gives what a worker of a number is told first, with a descriptor or without."""
         self.count, self._forker, self._begin = count, forker, begin
+        self._first = CLUSTER_NUMBER if in_cluster else 1
         self.workers: dict[int, Worker] = {}
         self.deaths = 0
         """How often a worker has ended that nobody had told to."""
@@ -99,8 +73,8 @@ class Crew:
         self._watching = Task("workers are watched", self._watch)
 
     def start(self) -> None:
-        """Make all workers."""
-        for number in range(1, self.count + 1):
+        """Make all workers, and the cluster's process."""
+        for number in self._wanted:
             self._make(number)
         self._watching.start()
         self._greenlets.spawn(self._watch_forker)
@@ -108,20 +82,32 @@ class Crew:
     def wait_ready(self, seconds: float) -> bool:
         """Wait until all workers take connections; False where `seconds` were not enough."""
         until = time.monotonic() + seconds
-        while len(list(self.ready())) < self.count and not self.failed:
+        while not all(map(self._is_there, self._wanted)) and not self.failed:
             self.changed.clear()
             if not self.changed.wait(max(0.0, until - time.monotonic())):
                 return False
         return not self.failed
 
+    @property
+    def _wanted(self) -> range:
+        return range(self._first, self.count + 1)
+
     def ready(self) -> Iterator[Worker]:
         """The workers that take connections."""
+        return (worker for worker in self.everybody() if worker.number != CLUSTER_NUMBER)
+
+    def everybody(self) -> Iterator[Worker]:
+        """All that can be asked: the cluster's process too."""
         return (worker for worker in list(self.workers.values()) if worker.ready and not worker.ending)
+
+    def of_cluster(self) -> Worker | None:
+        """The cluster's process; None where there is none, or none that can be asked."""
+        return next((one for one in self.everybody() if one.number == CLUSTER_NUMBER), None)
 
     def fault(self) -> str:
         """What is wrong with the workers, as text; empty if nothing is."""
         faults = [f"{one.name}: {one.fault}" for one in self.workers.values() if one.fault]
-        away = [f"worker {n} is not there" for n in range(1, self.count + 1) if not self._is_there(n)]
+        away = [f"{name_of(n)} is not there" for n in self._wanted if not self._is_there(n)]
         return "; ".join(filter(None, (self.failed, *away, *faults)))
 
     def _is_there(self, number: int) -> bool:
@@ -204,13 +190,14 @@ class Crew:
         reply: str,
         file: bytes | None = None,
         seconds: float = REPLY_SECONDS,
+        of: Iterable[Worker] | None = None,
     ) -> Replies:
-        """Ask all workers at the same time; what each has said, None where it has died or says nothing.
+        """Ask everybody at the same time; what each has said, None where it has died or says nothing.
 
-        `reply` is the name of their reply, `file` is sent along.
+        `reply` is the name of their reply, `file` is sent along. Only those `of` are asked where it is given.
         """
         asked: dict[int, AsyncResult] = {}
-        for worker in list(self.ready()):
+        for worker in list(self.everybody() if of is None else of):
             waiting = worker.replies[reply] = asked[worker.number] = AsyncResult()
             descriptors = [worker_channel.held(file)] if file is not None else []
             try:
@@ -241,7 +228,8 @@ class Crew:
         except OSError:  # it has ended already, which its channel says
             process = -1
         worker = self.workers[number] = Worker(number, channel, pid, process, now, now)
-        self.tell(worker, {"do": "begin", **self._begin()})
+        message, descriptors = self._begin(number)
+        self.tell(worker, {"do": "begin", **message}, *descriptors)
         self._greenlets.spawn(self._read, worker)
 
     def _read(self, worker: Worker) -> None:
@@ -272,7 +260,7 @@ class Crew:
 
     def _greet(self, worker: Worker) -> None:
         """A worker has begun: link it with all others, and give it connections from now on."""
-        for other in list(self.ready()):
+        for other in list(self.everybody()):
             ours, theirs = worker_channel.stream_pair()
             try:
                 self.tell(worker, {"do": "link", "name": other.name}, ours)
@@ -280,6 +268,8 @@ class Crew:
             finally:
                 worker_channel.shut(ours)
                 worker_channel.shut(theirs)
+        if worker.number == CLUSTER_NUMBER:
+            self.tell(worker, {"do": "linked"})
         worker.ready = self._has_begun = True
         self.changed.set()
 
@@ -360,7 +350,9 @@ class Crew:
         """Let clients of all workers move to other hubs; returns once that is over, or after `seconds`."""
         self._ending = True
         self._watching.kill(block=False)
-        self.ask_all({"do": "drain"}, "drained", seconds=seconds)
+        self.ask_all({"do": "drain"}, "drained", seconds=seconds, of=self.ready())
+        last = [one for one in (self.of_cluster(),) if one is not None]  # now other hubs are told that we end
+        self.ask_all({"do": "drain"}, "drained", seconds=LEAVE_SECONDS, of=last)
 
     def stop(self, seconds: float) -> None:
         """End all workers; those that have not ended after `seconds` are killed."""

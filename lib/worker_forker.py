@@ -2,6 +2,7 @@
 
     main process --- fork --> forker     at the start, before anything of gevent runs
     main process --- "fork", a channel --> forker --- fork --> worker     at the start, and where one has died
+                                                               or the cluster's process, where there is one
     main process --- "settings" --> forker     after a reload: for workers that come later
 
 Knows: what workers have in common and do not change (tables, keys), and that a fork copies one thread only.
@@ -23,7 +24,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gevent
 import gevent.socket
@@ -47,10 +48,15 @@ from lib.settings_transport import TransportSettings
 from lib.stream_open import Acceptor
 from lib.worker_channel import Channel
 
+if TYPE_CHECKING:
+    from lib.cluster_trust import Trust
+
+Trusted: TypeAlias = "Trust | None"
+"""By what other hubs are known where there is no common secret: files that another user may not read."""
 Acceptors = dict[str, tuple[TransportSettings, Acceptor]]
 """Name of a service -> its transport, and what opens its connections."""
-Run = Callable[[int, Channel, Settings, Tables, Acceptors], int]
-"""A worker's life (worker_process.run): its number, its channel, and what it shares; returns a status."""
+Run = Callable[[int, Channel, Settings, Tables, Acceptors, Trusted], int]
+"""A worker's life (worker_run.run): its number, its channel, and what it shares; returns a status."""
 ENDED = "the process that workers are forked from has ended"
 
 _fork = monkey.get_original("os", "fork")
@@ -156,7 +162,7 @@ def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | No
         service_preload.load(settings)
         if account is not None:
             service_preload.load_all()
-        tables, acceptors = _tables(settings), _acceptors(settings, {})
+        tables, acceptors, trust = _tables(settings), _acceptors(settings, {}), _trust(settings)
         if account is not None:
             keep = {service_rights.NUMBERS[name] for name in settings_needs.kept(settings)}
             log_setup.pause()
@@ -169,11 +175,14 @@ def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | No
     while found := channel.receive():
         message, descriptors = found
         if message["do"] == "settings":
-            settings = worker_settings.unpack(worker_channel.read(descriptors[0]))
+            before, settings = settings, worker_settings.unpack(worker_channel.read(descriptors[0]))
             tables = _tables(settings)
             try:
                 service_preload.load(settings)
                 acceptors = _acceptors(settings, acceptors)
+                if settings.cluster != before.cluster:
+                    trust = None
+                    trust = _trust(settings)
             except HostError:
                 pass  # the hubs that run have refused it as well
             channel.send({"do": "used"})
@@ -189,7 +198,8 @@ def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | No
             continue
         if not pid:
             channel.close()
-            _end(partial(_become, run, int(message["number"]), descriptors[0], settings, tables, acceptors))
+            shared = settings, tables, acceptors, trust
+            _end(partial(_become, run, int(message["number"]), descriptors[0], *shared))
         worker_channel.shut(descriptors[0])
         channel.send({"pid": pid})
     return 0
@@ -209,6 +219,16 @@ def _freeze() -> None:
 def _tables(settings: Settings) -> Tables:
     """The tables of hubs; those who read the metrics log in at the main process."""
     return Tables(replace(settings, authers=()))
+
+
+def _trust(settings: Settings) -> Trusted:
+    """What proves who other hubs are, where it is more than a secret. Raises HostError."""
+    cluster = settings.cluster
+    if cluster is None or cluster.secret:
+        return None
+    from lib.cluster_trust import Trust
+
+    return Trust(cluster)
 
 
 def _acceptors(settings: Settings, before: Acceptors) -> Acceptors:

@@ -22,7 +22,8 @@ from lib.limits import Gate, Visit
 from lib.settings import HubSettings
 from lib.settings_memory import MAX_CLIENTS
 from lib.stream_tcp import format_peer
-from lib.worker_crew import Crew, Over
+from lib.worker_crew import Crew
+from lib.worker_state import Over
 
 
 class _Server(Server):

@@ -21,8 +21,9 @@ from lib.api_request import Refused
 from lib.api_route_pages import MAX_GATEWAYS, MAX_PEERS
 from lib.ctl_server import Handlers
 from lib.stream_tcp import format_peer
-from lib.worker_crew import Crew, Worker
+from lib.worker_crew import Crew
 from lib.worker_front import Front
+from lib.worker_state import Worker
 
 SECONDS = 3.0
 """How long a look waits for a worker."""
@@ -97,6 +98,10 @@ class WorkerHubs:
     def drops(self, ns: str, own_only: bool) -> Mapping[str, Any]:
         """As api_hubs.Hubs.drops: here are hubs alone."""
         return self._told({"do": "drops", "ns": ns})
+
+    def cluster(self) -> Mapping[str, Any]:
+        """As api_hubs.Hubs.cluster."""
+        return self._one(worker_ask.of_cluster(self._crew), {"do": "cluster"})
 
     def explain(self, query: Mapping[str, str], own_only: bool) -> Mapping[str, object]:
         """As api_hubs.Hubs.explain."""

@@ -1,10 +1,11 @@
-"""A link between two workers of one machine: a pair of sockets, with frames for hosts and claims of hosts.
+"""A link between two processes of one hub: a pair of sockets, with frames for hosts and claims of hosts.
 
 Knows: how frames are put into envelopes and taken out, what waits where the other worker does not keep up.
 Refuses to know: which links there are (worker_links), how a packet goes on from here (whoever takes frames).
 
 The envelopes are those of links between hubs (cluster_frames), and so is the queue: tenants and flows take
 turns in it. There is no TLS and no keepalive, for the kernel ends the link together with either process.
+On a link with the cluster's process each envelope has the number of the other hub that it is from, or for.
 
 The other worker is no stranger, but what its clients send may take much time here for nothing. So a link has
 an account like one between hubs (session_cost): its turns are bounded, and a dear one waits for its turn.
@@ -31,7 +32,7 @@ from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_cost import Cost
 from lib.session_queue import SendQueue
-from lib.worker_wire import Claim
+from lib.worker_wire import Message
 
 QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 """What may wait for one other worker."""
@@ -48,20 +49,20 @@ _buffer = framing.ReceiveBuffer()
 
 
 class WorkerLink:
-    """The link with one other worker."""
+    """The link with one other process."""
 
     def __init__(
         self,
         name: str,
         sock: Any,
-        receiver: Callable[[], Receiver],
-        told: Callable[[Claim], None],
+        receiver: Callable[[int], Receiver],
+        told: Callable[[Message], None],
         drops: Traffic,
     ) -> None:
-        """`name` is the other worker's, `sock` our end of the pair, which is taken over.
+        """`name` is the other process's, `sock` our end of the pair, which is taken over.
 
-        `receiver` gives what takes frames now, `told` is told of claims; `drops` counts what is dropped in
-        the queue.
+        `receiver` gives what takes frames now that have this number of a hub, `told` is told what is said;
+        `drops` counts what is dropped in the queue.
         """
         self.name = name
         self.traffic = Traffic()
@@ -70,6 +71,8 @@ class WorkerLink:
         self._sock.setblocking(False)
         stream_options.size_buffer(self._sock, socket.SO_SNDBUF, BUFFER_BYTES)
         self.receiver, self._told, self._drops = receiver, told, drops
+        self._used: dict[Receiver, None] = {}
+        """Those that have taken frames in this turn."""
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(self._sock.fileno(), 1)
         self._writable = self._hub.loop.io(self._sock.fileno(), 2)
@@ -85,9 +88,12 @@ class WorkerLink:
 
     # --- sending
 
-    def send(self, namespace: bytes, buffers: Sequence[Buffer]) -> None:
-        """Send a run of whole frames for hosts at the other worker; never waits. They may be reused then."""
-        out, packets = cluster_envelopes.enclose(namespace, buffers)
+    def send(self, namespace: bytes, buffers: Sequence[Buffer], hub: int = 0) -> None:
+        """Send a run of whole frames for hosts at the other worker, or for or from the hub of this number.
+
+        It never waits, and they may be reused then.
+        """
+        out, packets = cluster_envelopes.enclose(namespace, buffers, hub)
         self.traffic.sent_packets += packets
         self.traffic.sent_bytes += sum(map(len, out))
         if self._writer is not None:
@@ -180,21 +186,26 @@ class WorkerLink:
 
     def _turn(self, data: bytearray, view: memoryview, start: int, end: int) -> bytes:
         """Take whole frames of data[start:end] for a turn's time; returns what is left. Raises OSError."""
-        receiver = self.receiver()
         try:
             try:
-                stop = self._scan(receiver, data, view, start, end)
+                stop = self._scan(data, view, start, end)
                 tail = bytes(view[stop:end])
             finally:
-                receiver.send(self._cost)
-            while receiver.has_rest:
-                self._give_way()
-                receiver.go_on(self._cost)
+                self._send_on()
+            for receiver in self._used:
+                while receiver.has_rest:
+                    self._give_way()
+                    receiver.go_on(self._cost)
         except ProtocolError as error:
             raise OSError(71, str(error)) from None
+        self._used.clear()
         return tail
 
-    def _scan(self, receiver: Receiver, data: bytearray, view: memoryview, start: int, end: int) -> int:
+    def _send_on(self) -> None:
+        for receiver in self._used:
+            receiver.send(self._cost)
+
+    def _scan(self, data: bytearray, view: memoryview, start: int, end: int) -> int:
         """Take whole frames; returns where it stopped. Raises ProtocolError for what belongs on no link."""
         at, until = start, time.monotonic() + TURN_SECONDS
         while at + 2 <= end:
@@ -202,12 +213,13 @@ class WorkerLink:
             if after > end:
                 break
             if after > begin and data[begin] == worker_wire.MARK:
-                receiver.send(self._cost)  # what came before it was decided by what was known before it
+                self._send_on()  # what came before it was decided by what was known before it
                 self._cost.forward(1, after - begin, 0)  # a host that comes or goes is of use
                 self._told(worker_wire.decode(bytes(view[begin:after])))
             else:
-                namespace = cluster_frames.namespace_of(data, begin, after)
-                frames = begin + cluster_frames.HEADER
+                hub, namespace = cluster_frames.within_hub(data, begin, after)
+                receiver, frames = self.receiver(hub), begin + cluster_frames.HEADER
+                self._used[receiver] = None
                 self.traffic.received_packets += receiver.take(
                     namespace, data, view, frames, after, self._cost
                 )

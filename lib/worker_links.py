@@ -1,8 +1,9 @@
-"""The other workers of this machine as one worker sees them: links with them, their hosts, and what is told.
+"""The other processes of a hub as one worker sees them: links with them, hosts there, and what is told.
 
-Knows: what depends on what, and that a worker which ends takes its hosts with it.
+Knows: what depends on what, that a worker which ends takes its hosts with it; that hosts at other hubs are
+reached by the link with the cluster's process, and that what this has told goes on while it is replaced.
 Refuses to know: what is said by a link (worker_link), who is where (worker_registry), what packets do
-(cluster_hosts), who makes the pairs of sockets (worker_crew).
+(cluster_hosts), how hubs are linked (worker_relay), who makes the pairs of sockets (worker_crew).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 import gevent
 
-from lib.cluster_hosts import Hosts
+from lib import worker_wire
+from lib.cluster_hosts import LINK, Hosts
 from lib.cluster_receive import Receiver
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
@@ -22,16 +24,25 @@ from lib.log_setup import say
 from lib.namespace import Attachment
 from lib.packet import Buffer
 from lib.packet_offload import count_packets
+from lib.service_scheduling import in_steps
+from lib.service_supervisor import Task
 from lib.worker_link import WorkerLink
 from lib.worker_registry import Others, Own
-from lib.worker_wire import Claim
+from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole
+
+CLUSTER = "cluster process"
+"""What the process is called that has the links with other hubs; no hub has a name with a blank in it."""
+BY_CLUSTER = f"{LINK} of the {CLUSTER}"
+"""What `by` of an attachment says of a host at another hub; those at other workers say LINK."""
+CLOCK_SECONDS = 0.25
+"""How often it is looked whether our clock was set, where there are other hubs."""
 
 running: list[WorkerLinks] = []
 """Those that have started and not stopped yet: one in a worker, none elsewhere."""
 
 
-def _granted(worker: str, namespace: bytes) -> bool:
-    """Whether a worker may have hosts of a namespace: all are one hub."""
+def granted(worker: str, namespace: bytes) -> bool:
+    """Whether a worker may have hosts of a namespace: all are one hub. For other hubs worker_relay looks."""
     return True
 
 
@@ -45,55 +56,70 @@ class WorkerLinks:
         self.others, self._own = Others(), Own()
         self.links: dict[str, WorkerLink] = {}
         self.hosts = self._made()
+        self._names: dict[int, str] = {}
+        """The hubs of the cluster by their numbers on the link with its process."""
+        self._numbers: dict[str, int] = {}
+        self._marks: dict[bytes, bytes] = {}
+        self._clock = Task("it is looked whether the clock was set", self._keep_clock)
 
     def _made(self) -> Hosts:
-        hosts = Hosts(self.others, self._own, self.owner.domain, self.owner, self._tell, _granted)
-        hosts.send, hosts.replaces = self._send, self._replaces
+        cluster_of = lambda namespace: self._marks.get(namespace, self._marks.get(b"", b""))  # noqa: E731
+        hosts = Hosts(self.others, self._own, self.owner.domain, self.owner, self._tell, granted, cluster_of)
+        hosts.send, hosts.replaces, hosts.by = self._send, self._replaces, self._by
         return hosts
 
     def start(self) -> None:
         """Know the hosts at other workers from now on, and tell them of those here."""
-        self.owner.domain.use_registry(self.hosts)
+        self.hosts.start()
         running.append(self)
 
     def stop(self) -> None:
         """Pass nothing to other workers any more."""
         if self in running:
             running.remove(self)
-        self.owner.domain.use_registry(None)
+        self._clock.kill(block=False)
         self.hosts.stop()
+
+    def drain(self) -> None:
+        """The hub ends: its clients move to others, and are reached here until they have."""
+        self.hosts.keeps = True
 
     def follow(self) -> None:
         """After a reload: the hosts are those of the namespaces that the services have now."""
         owner = next(iter(self._hubs.values()))
         if owner is self.owner and owner.domain is self.hosts.domain:
             return
-        self.hosts.domain.use_registry(None)
         self.hosts.stop()
         self.owner = owner
         self.hosts = self._made()
-        owner.domain.use_registry(self.hosts)
+        self.hosts.start()
 
     def add(self, name: str, sock: Any) -> None:
-        """There is a new link with another worker: our end of a pair of sockets."""
+        """There is a new link with another process: our end of a pair of sockets."""
         gevent.spawn(self._serve, name, sock)
 
     def _serve(self, name: str, sock: Any) -> None:
-        made: dict[Hosts, Receiver] = {}
+        made: dict[int, tuple[Hosts, str, Receiver]] = {}
 
-        def receiver() -> Receiver:
-            if self.hosts not in made:  # a reload has made others
-                made.clear()
-                made[self.hosts] = self.hosts.receiver(name)
-            return made[self.hosts]
+        def receiver(hub: int) -> Receiver:
+            """What takes frames of the hub of this number, or of the worker."""
+            far = self._names.get(hub, "") if hub else name
+            known = made.get(hub)
+            if known is None or known[0] is not self.hosts or known[1] != far:  # a reload has made others
+                known = made[hub] = self.hosts, far, self.hosts.receiver(far)
+            return known[2]
 
-        def told(claim: Claim) -> None:
-            self.others.hear(name, claim)
-            self._changed()
+        def told(message: Message) -> None:
+            self._hear(name, message)
 
         link = WorkerLink(name, sock, receiver, told, self.hosts.counts(name))
+        if name in self.links:  # its end has not been read yet
+            self._ended(name)
         self.links[name] = link
-        link.tell(self._own.all())
+        if name == CLUSTER:
+            self._clock.start()
+            link.tell([self._count()])
+        link.tell([*self._own.all(), worker_wire.encode(Whole())])
         try:
             link.run()
         except OSError as error:
@@ -102,26 +128,82 @@ class WorkerLinks:
             link.close()
             if self.links.get(name) is link:
                 del self.links[name]
-                self.others.gone(name)
-                self._changed()
+                self._ended(name)
+
+    def _ended(self, name: str) -> None:
+        """Another process has ended."""
+        if name == CLUSTER:
+            self._names.clear()
+            self._numbers.clear()
+            self.others.doubt_far()
+        else:
+            self.others.gone(name)
+        self._changed()
+
+    # --- what others say
+
+    def _hear(self, name: str, message: Message) -> None:
+        if isinstance(message, Claim):
+            self.others.hear(name, message)
+        elif isinstance(message, FarHost):
+            self.others.hear_far(message, self._names)
+        elif isinstance(message, HubNumber):
+            self._hear_hub(message)
+        elif isinstance(message, ClusterMark):
+            self._marks[message.namespace] = message.mark
+        elif isinstance(message, Whole) and name == CLUSTER:
+            gevent.spawn(self._forget_doubted)  # it may take a while
+        self._changed()
+
+    def _hear_hub(self, message: HubNumber) -> None:
+        had = self._names.get(message.number)
+        if had is not None and had != message.name:
+            self._numbers.pop(had, None)
+        self._names[message.number], self._numbers[message.name] = message.name, message.number
+        self.others.hear_hub(message.name, message.is_live)
+        # Beside this: many flows may have to be decided anew, and what has come is still to be read.
+        gevent.spawn(self.hosts.unreachable, message.name, message.is_lost)
+
+    def _forget_doubted(self) -> None:
+        for _ in in_steps(self.others.forget_doubted()):
+            self._changed()
 
     def _changed(self) -> None:
-        self.hosts.changed(self.others.take_changed())
+        if changed := self.others.take_changed():
+            self.hosts.changed(changed)
+
+    def _keep_clock(self) -> None:
+        while True:
+            gevent.sleep(CLOCK_SECONDS)
+            self.hosts.look_at_clock(time.time() - time.monotonic())
+
+    # --- what is sent
 
     def _send(self, name: str, attachment: Attachment, buffers: Sequence[Buffer]) -> None:
-        link = self.links.get(name)
+        link, hub = self.links.get(name), 0
+        if link is None and (hub := self._numbers.get(name, 0)):
+            link = self.links.get(CLUSTER)
         if link is None:
             attachment.drop(Reason.NO_LINK, count_packets(b"".join(buffers)), "", b"", time.monotonic())
             return
-        link.send(attachment.namespace.id, buffers)
+        link.send(attachment.namespace.id, buffers, hub)
 
-    def _replaces(self, session: Attachment) -> bool:
+    def _by(self, name: str) -> str:
+        """How another worker is reached, or another hub."""
+        return BY_CLUSTER if name in self._numbers else LINK
+
+    def _replaces(self, session: Attachment, hub: str) -> bool:
         """Whether a newer session of its host name at another worker ends a session here."""
+        if hub not in self.links:
+            return False  # another hub's
         found = (hub for hub in self._hubs.values() if session in hub.sessions)
         return any(hub.settings.on_duplicate == "replace" for hub in found)
 
     def _tell(self) -> None:
         """Tell all other workers what has changed here, at once: so it goes before the host's packets."""
         news = self._own.take_news()
-        for link in list(self.links.values()):
-            link.tell(news)
+        for name, link in list(self.links.items()):
+            link.tell([*news, self._count()] if name == CLUSTER else news)
+
+    def _count(self) -> bytes:
+        return worker_wire.encode(SessionCount(self.hosts.sessions))

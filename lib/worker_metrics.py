@@ -25,9 +25,10 @@ from lib.hub_tables import Tables
 from lib.metrics import Seen, label_text
 from lib.metrics_names import GOST, REFUSED, WORKER, Family
 from lib.service_scheduling import Breaths
-from lib.worker_crew import Crew, Worker
+from lib.worker_crew import Crew
 from lib.worker_figures import Figures, Sheet
 from lib.worker_front import Front
+from lib.worker_state import Worker
 
 SECONDS = 3.0
 """How long a worker may take: less than a third of the time that Prometheus gives a scrape."""
@@ -68,7 +69,7 @@ class WorkerMetrics:
                 self._text = []
 
     def _made(self, step: Breaths) -> Iterator[bytes]:
-        found = worker_ask.each(list(self._crew.ready()), self._sheet, SECONDS)
+        found = worker_ask.each(list(self._crew.everybody()), self._sheet, SECONDS)
         told = {worker: sheet for worker, sheet in found.items() if sheet is not None}
         own, numbers = Sheet(), {worker.number: sheet for worker, sheet in told.items()}
         for piece in chain(metrics.exposition(Seen({}, {}, self._tables)), self._own_rows(numbers)):
@@ -121,7 +122,7 @@ class WorkerMetrics:
     def _problems(self, path: str) -> list[str]:
         request = {"do": "probe", "path": path}
         found = worker_ask.each(
-            list(self._crew.ready()), lambda worker: worker_ask.one(worker, request), SECONDS
+            list(self._crew.everybody()), lambda worker: worker_ask.one(worker, request), SECONDS
         )
         problems = ["the process has been told to end"] if path == "/readyz" and self._ending() else []
         if not self._ending():

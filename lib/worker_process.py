@@ -7,7 +7,7 @@ how hubs work (hub).
     begin        the addresses of the services: hubs are made, tables are read -> "ready"
     connection   a client's, for a service -> "closed" at its end
     control      somebody asks (ctl_server), or the main process for its metrics, probes and web API
-    link         our end of a pair of sockets with another worker
+    link         our end of a pair of sockets with another worker, or the cluster's process
     check, use   the settings of a reload: first all workers look at them, then all use them
     refresh      sources are read again
     drops        drop counters go to the log
@@ -18,17 +18,16 @@ how hubs work (hub).
 from __future__ import annotations
 
 import gc
-import random
-import signal
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 import gevent.socket
 from gevent.pool import Group
 
 from lib import (
+    ctl_health,
     log_setup,
     service_notify,
     service_preload,
@@ -58,6 +57,7 @@ from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
 from lib.worker_links import WorkerLinks
 from lib.worker_listener import HandedServer
+from lib.worker_state import name_of
 
 if TYPE_CHECKING:
     from lib.worker_told import Told
@@ -66,16 +66,6 @@ LOAD_SECONDS = 2.0
 """How long a worker waits for its tables' sources before it takes connections, as a hub does."""
 FIRST = 1
 """The worker that says for all of them what all of them do: which tables were read, what a reload changed."""
-_SAID_ONCE = (
-    *(Entry.RELOAD_CHANGE, Entry.RELOAD_DONE, Entry.SOURCE_FAILED, Entry.SOURCE_RECOVERED),
-    *(Entry.CONFIG_WARNING, Entry.CONFIG_NOTICE, Entry.CERTIFICATE_RELOADED),
-)
-_SAID_BY_MAIN = (Entry.LISTENING,)
-
-
-def name_of(number: int) -> str:
-    """What a worker is called in replies and in the log."""
-    return f"worker {number}"
 
 
 class _Parts(Parts):
@@ -102,6 +92,25 @@ class _Parts(Parts):
         return Hub(settings, domain, tables, buffer, taps, listen, acceptor)
 
 
+class Links(Protocol):
+    """What a process of a hub has of the others (worker_links, worker_relay)."""
+
+    def start(self) -> None:
+        """Know the hosts there, and tell of those here."""
+
+    def stop(self) -> None:
+        """Pass nothing on any more."""
+
+    def follow(self) -> None:
+        """After a reload: the hosts are those of the namespaces that the services have now."""
+
+    def drain(self) -> None:
+        """The hub ends: its clients move."""
+
+    def add(self, name: str, sock: Any) -> None:
+        """There is a new link with another process: our end of a pair of sockets."""
+
+
 class Worker:
     """One worker process."""
 
@@ -112,7 +121,7 @@ class Worker:
         self._settings, self._tables, self._acceptors = settings, tables, acceptors
         self._parts: _Parts | None = None
         self._answers: Answers | None = None
-        self._links: WorkerLinks | None = None
+        self._links: Links | None = None
         self._watchdog: Watchdog | None = None
         self._policy: PolicyWatch | None = None
         self._told: Told | None = None
@@ -161,11 +170,11 @@ class Worker:
         except OSError:
             pass  # the main process has ended: so does this one, at its next message
 
-    def _begin(self, message: dict[str, Any]) -> None:
+    def _begin(self, message: dict[str, Any], *descriptors: int) -> None:
         workers = int(message["workers"])
         settings = worker_settings.of_worker(self._settings, workers)
         self._parts = parts = _Parts(settings, self._tables, self._acceptors, message["addresses"])
-        self._links = WorkerLinks(name_of(self.number), parts.hubs)
+        self._links = self._linked(parts, *descriptors)
         service_threads.begin()
         service_supervisor.watch_greenlets()
         parts.tapping.record(settings.recorder)
@@ -173,20 +182,33 @@ class Worker:
         if settings.trace:
             parts.tapping.trace(settings.trace)
         files = lambda: parts.settings.files  # noqa: E731
-        asked = handlers(parts.hubs, parts.clients, parts.tables, files, "")
+        served = self._served(parts)
+        asked = handlers(served, parts.clients, parts.tables, files, "")
         for_main: Handlers = {"metrics": self._metrics, "probe": self._probe, "api": self._api}
         self._answers = Answers({**asked, **parts.tapping.handlers(), **for_main})
         self._answers.task.start()
-        self._watchdog = Watchdog(service_notify.Notifier(), parts.hubs, parts.clients)
+        self._watchdog = Watchdog(service_notify.Notifier(), served, parts.clients)
         self._policy = PolicyWatch(lambda: parts.settings, parts.tables)
         self._spawned.spawn(self._start, parts)
+
+    def _linked(self, parts: _Parts, *descriptors: int) -> Links:
+        """The links with other processes."""
+        return WorkerLinks(name_of(self.number), parts.hubs)
+
+    def _served(self, parts: _Parts) -> dict[str, Hub]:
+        """The hub services that have sessions here."""
+        return parts.hubs
+
+    def _serve(self, parts: _Parts) -> None:
+        """Begin to take sessions."""
+        parts.start_services()
 
     def _start(self, parts: _Parts) -> None:
         assert self._links is not None
         parts.start_tables()
         parts.tables.wait_loaded(LOAD_SECONDS)
         self._links.start()
-        parts.start_services()
+        self._serve(parts)
         service_supervisor.keep("the log is kept in order", log_setup.tend)
         if self.number == FIRST and self._policy is not None:
             self._policy.start()
@@ -215,7 +237,7 @@ class Worker:
         from lib import metrics  # 50 ms: only where somebody wants metrics, and then before the fork
 
         assert self._parts is not None
-        seen = metrics.Seen(self._parts.hubs, self._parts.clients, self._parts.tables)
+        seen = metrics.Seen(self._served(self._parts), self._parts.clients, self._parts.tables)
 
         def run(sock: Any) -> None:
             with gevent.Timeout(SECONDS):
@@ -235,16 +257,18 @@ class Worker:
         return self._told.reply(request)
 
     def _probe(self, request: Mapping[str, Any]) -> dict[str, object]:
-        assert self._parts is not None
-        return {"problems": self._parts.probes()[request["path"]]()}
+        parts = self._parts
+        assert parts is not None
+        probes = ctl_health.probes(self._served(parts), parts.clients, parts.tables, lambda: False)
+        return {"problems": probes[request["path"]]()}
 
     def _link(self, message: dict[str, Any], descriptor: int) -> None:
         assert self._links is not None
         self._links.add(message["name"], gevent.socket.socket(fileno=descriptor))
 
     def _ping(self, message: dict[str, Any]) -> None:
-        hubs = self._parts.hubs.values() if self._parts is not None else ()
-        sessions = [len(hub.sessions) for hub in hubs]
+        hubs = self._served(self._parts) if self._parts is not None else {}
+        sessions = [len(hub.sessions) for hub in hubs.values()]
         fault = self._watchdog.fault() if self._watchdog is not None else ""
         self._send({"did": "pong", "sessions": sessions, "fault": fault})
 
@@ -264,6 +288,7 @@ class Worker:
         try:
             new = worker_settings.unpack(worker_channel.read(descriptor), step)
             service_preload.load(new, step)  # the main process's metrics, which are made here, among them
+            self._look_at(new)
             self._next = worker_settings.of_worker(new, int(message["workers"]))
             service_reload.checked(parts, lambda step: self._next or parts.settings, step)
         except ConfigError as error:
@@ -271,6 +296,9 @@ class Worker:
         except HostError as error:
             problems = [str(error)]
         self._send({"did": "checked", "problems": problems})
+
+    def _look_at(self, new: Settings) -> None:
+        """Look at what this process alone has of the settings of a reload. Raises HostError."""
 
     def _use(self, message: dict[str, Any]) -> None:
         """Use the settings that were looked at."""
@@ -288,6 +316,8 @@ class Worker:
 
     def _drain(self, message: dict[str, Any]) -> None:
         """Let clients move to other hubs; "drained" then."""
+        if self._links is not None:
+            self._links.drain()
         if self._parts is not None:
             draining = Group()
             for hub in self._parts.hubs.values():
@@ -302,15 +332,6 @@ class Worker:
             self._links.stop()
         if self._parts is not None:
             self._parts.stop()
-
-
-def run(number: int, channel: Channel, settings: Settings, tables: Tables, acceptors: Acceptors) -> int:
-    """A worker's life, in a copy of the process that forks workers; returns an exit status."""
-    random.seed()  # else all workers would draw the same delays
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    said: tuple[Entry, ...] = _SAID_BY_MAIN if number == FIRST else (*_SAID_BY_MAIN, *_SAID_ONCE)
-    log_setup.leave_out(said)
-    return Worker(number, channel, settings, tables, acceptors).run()
 
 
 def _close(descriptors: tuple[int, ...]) -> None:

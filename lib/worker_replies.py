@@ -33,6 +33,7 @@ def status(replies: Sequence[Row], order: Order | None = None) -> Row:
     merged["tasks"] = one_for_each(_rows(replies, "tasks"), ("task",), _task)
     merged["troubles"] = one_for_each(_rows(replies, "troubles"), ("event", "text"), _trouble)
     merged["log"] = one_for_each(_rows(replies, "log"), ("output",), _output)
+    merged["clusters"] = list(_rows(replies, "clusters"))  # the cluster's process has the one
     policies = [reply["policy"] for reply in replies if reply.get("policy", {}).get("ran_s") is not None]
     merged["policy"] = policies[0] if policies else merged.get("policy")
     return merged

@@ -19,6 +19,7 @@ import gevent
 from gevent.event import Event
 
 from lib import (
+    cluster_running,
     ctl_server,
     log_setup,
     namespace_titles,
@@ -28,7 +29,7 @@ from lib import (
     service_signals,
     service_threads,
     settings_needs,
-    worker_process,
+    worker_run,
 )
 from lib.ctl_find import default_path
 from lib.ctl_server import ControlSocket
@@ -41,11 +42,13 @@ from lib.service_changes import Reading
 from lib.service_notify import Notifier, status_line
 from lib.service_supervisor import keep, watch_greenlets
 from lib.settings import Settings
+from lib.stream_listen import listen
 from lib.worker_changes import WorkerChanges, of_main
 from lib.worker_control import Control
 from lib.worker_crew import Crew
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_state import CLUSTER_NUMBER
 
 if TYPE_CHECKING:
     from lib.api_confirm import Confirmations
@@ -83,8 +86,10 @@ class WorkerService:
         self._whole: WorkerMetrics | None = None
         """The metrics and probes of all workers, once somebody wants them."""
         self._is_ending = False
-        self.forker = Forker(settings, self._account, worker_process.run)
-        self.crew = Crew(self.forker, count, self._begin)
+        self._links: Any = None
+        """The socket that links of the cluster are accepted on: it stays where its process does not."""
+        self.forker = Forker(settings, self._account, worker_run.run)
+        self.crew = Crew(self.forker, count, self._begin, settings.cluster is not None)
         self.tables = Tables(of_main(settings))
         namespace_titles.use(settings.titles)
         control = Control(self.crew, self.fronts, self.tables, lambda: self.settings.files, settings.control)
@@ -94,6 +99,9 @@ class WorkerService:
             service_preload.load(settings)
             for hub in settings.hubs:
                 self.fronts[hub.name] = Front(hub)
+            if settings.cluster is not None:
+                self._links = listen(settings.cluster.host, settings.cluster.port)
+                cluster_running.by_another.append(settings.cluster.name)
             self.metrics, self.api = self.make_metrics(settings), self.make_api(settings)
         except BaseException:
             self._close()
@@ -111,13 +119,11 @@ class WorkerService:
         if self.crew.failed:
             raise HostError(self.crew.failed)
 
-    def _begin(self) -> dict[str, Any]:
-        """What a worker is told first."""
-        return {
-            "do": "begin",
-            "workers": self.count,
-            "addresses": {name: list(front.address) for name, front in self.fronts.items()},
-        }
+    def _begin(self, number: int) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """What a worker is told first, and what the cluster's process accepts links on."""
+        addresses = {name: list(front.address) for name, front in self.fronts.items()}
+        descriptors = (self._links.fileno(),) if number == CLUSTER_NUMBER else ()
+        return {"workers": self.count, "addresses": addresses}, descriptors
 
     def _serve(self) -> None:
         watch_greenlets()
@@ -137,7 +143,7 @@ class WorkerService:
             if server is not None:
                 server.start()
         text = "%d workers, in processes %s"
-        pids = ", ".join(str(one.pid) for one in self.crew.workers.values())
+        pids = ", ".join(str(one.pid) for one in self.crew.ready())
         say(Entry.WORKERS, text, self.count, pids, workers=self.count)
         tasks = [
             keep("the log is kept in order", log_setup.tend),
@@ -306,6 +312,8 @@ class WorkerService:
         self.tables.stop()
         for front in self.fronts.values():
             front.close()
+        if self._links is not None:
+            self._links.close()
         self.forker.close()
         self.crew.stop(END_SECONDS)
 

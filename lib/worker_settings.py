@@ -1,8 +1,8 @@
 """Settings as one worker has them, and on their way from the main process to the others.
 
 Knows: what a worker does not have (a second lane, datagrams, ports for metrics and the web API, and logins
-for these), its part of the memory for queues; that big tables are packed and unpacked in pieces, so that
-packets pass meanwhile.
+for these, a place in a cluster, which the cluster's process has), its part of the memory for queues; that big
+tables are packed and unpacked in pieces, so that packets pass meanwhile.
 Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
 
 The bytes are pickles. They come from a process of the same program, by a socket that nobody else has.
@@ -36,7 +36,7 @@ def of_worker(settings: Settings, workers: int) -> Settings:
         )
         for hub in settings.hubs
     )
-    return replace(settings, hubs=hubs, control="", user="", metrics=None, api=None, authers=())
+    return replace(settings, hubs=hubs, control="", user="", metrics=None, api=None, cluster=None, authers=())
 
 
 def _of_sessions(limits: HubLimits) -> HubLimits:

@@ -17,7 +17,8 @@ from lib.api_hubs import Watching
 from lib.capture_records import Record
 from lib.errors import ProtocolError
 from lib.service_scheduling import breathe
-from lib.worker_crew import Crew, Worker
+from lib.worker_crew import Crew
+from lib.worker_state import Worker
 
 LOOK_SECONDS = 1.0
 """How often is looked for workers that are new."""

@@ -1,4 +1,4 @@
-"""What one worker tells another about its hosts: a host has come, or has left.
+"""What processes of one hub tell each other about hosts: one has come or left, and at which hubs others are.
 
 Knows: the layout. Refuses to know: who keeps that (worker_registry), what else a link carries (worker_link).
 
@@ -10,6 +10,18 @@ Knows: the layout. Refuses to know: who keeps that (worker_registry), what else 
 Kind 1: the host has a session at the sender, since this moment (milliseconds since 1970). Kind 2: it has none
 any more; then `since` is 0. The instance is the one that the client has said, or nothing. The first nibble,
 13, is none of those of other contents (framing).
+
+The cluster's process tells workers of other hubs (worker_relay); WHOLE comes from workers, too:
+
+    3  number (2), state (1), name …
+           a hub has this number from now on; its state is 1 where it lives, 2 more where no link reaches it
+    4  namespace (16), count (1), count times (number (2), since (8), size (1), instance), host name …
+           a host is at these hubs, and at no other one
+    5      all that the sender knows has been told
+    6  namespace (0 or 16), mark (0 or 16), each behind its size (1)
+           what clients are told of the cluster
+    7  count (4)
+           so many sessions are at the sender, a worker
 """
 
 from __future__ import annotations
@@ -20,8 +32,13 @@ from typing import NamedTuple
 from lib.errors import ProtocolError
 
 MARK = 0xD0
-COME, LEFT = 1, 2
+COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS = 1, 2, 3, 4, 5, 6, 7
 _HEAD = struct.Struct("!BB16sQB")
+_HUB = struct.Struct("!BBHB")
+_AT = struct.Struct("!BB16sB")
+_SESSIONS = struct.Struct("!BBI")
+_ONE = struct.Struct("!HQB")
+_SIZES = (0, 16)
 
 
 class Claim(NamedTuple):
@@ -34,19 +51,125 @@ class Claim(NamedTuple):
     instance: bytes = b""
 
 
-def encode(claim: Claim) -> bytes:
+class HubNumber(NamedTuple):
+    """The number by which a hub is meant from now on on this link."""
+
+    number: int
+    name: str
+    is_live: bool = True
+    """Whether its lease has not ended."""
+    is_lost: bool = False
+    """Whether no link reaches it."""
+
+
+class FarHost(NamedTuple):
+    """At which other hubs a host is."""
+
+    namespace: bytes
+    host: str
+    at: tuple[tuple[int, int, bytes], ...] = ()
+    """(number of a hub, since when in milliseconds since 1970, instance) of each."""
+
+
+class Whole(NamedTuple):
+    """All has been told."""
+
+
+class ClusterMark(NamedTuple):
+    """What clients of a namespace are told of the cluster (wire_control)."""
+
+    namespace: bytes
+    """Empty for all that are not named."""
+    mark: bytes
+
+
+class SessionCount(NamedTuple):
+    """How many sessions a worker has."""
+
+    sessions: int
+
+
+Message = Claim | HubNumber | FarHost | Whole | ClusterMark | SessionCount
+
+
+def encode(message: Message) -> bytes:
     """The content of a frame."""
-    head = _HEAD.pack(MARK, claim.kind, claim.namespace, claim.since, len(claim.instance))
-    return head + claim.instance + claim.host.encode("utf-8", "surrogateescape")
+    if isinstance(message, Claim):
+        head = _HEAD.pack(MARK, message.kind, message.namespace, message.since, len(message.instance))
+        return head + message.instance + _encoded(message.host)
+    if isinstance(message, HubNumber):
+        state = message.is_live | message.is_lost << 1
+        return _HUB.pack(MARK, HUB, message.number, state) + _encoded(message.name)
+    if isinstance(message, FarHost):
+        ones = (_ONE.pack(number, since, len(it)) + it for number, since, it in message.at)
+        head = _AT.pack(MARK, AT, message.namespace, len(message.at))
+        return head + b"".join(ones) + _encoded(message.host)
+    if isinstance(message, ClusterMark):
+        both = (bytes([len(one)]) + one for one in (message.namespace, message.mark))
+        return bytes([MARK, CLUSTER]) + b"".join(both)
+    if isinstance(message, SessionCount):
+        return _SESSIONS.pack(MARK, SESSIONS, message.sessions)
+    return bytes([MARK, WHOLE])
 
 
-def decode(content: bytes) -> Claim:
-    """A claim. Raises ProtocolError where it is none."""
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def decode(content: bytes) -> Message:
+    """A message. Raises ProtocolError where it is none."""
+    if len(content) < 2 or content[0] != MARK:
+        raise ProtocolError("no message of a process of this hub")
+    kind = content[1]
+    if kind in (COME, LEFT):
+        return _claim(content)
+    try:
+        if kind == HUB:
+            _, _, number, state = _HUB.unpack_from(content)
+            if state < 4:
+                return HubNumber(number, _decoded(content[_HUB.size :]), bool(state & 1), bool(state & 2))
+        if kind == AT:
+            return _far_host(content)
+        if kind == SESSIONS and len(content) == _SESSIONS.size:
+            return SessionCount(_SESSIONS.unpack(content)[2])
+        if kind == CLUSTER:
+            return _cluster_mark(content)
+    except (struct.error, IndexError):
+        raise ProtocolError("a message that is cut off") from None
+    if kind == WHOLE and len(content) == 2:
+        return Whole()
+    raise ProtocolError("a message of no known kind")
+
+
+def _claim(content: bytes) -> Claim:
     if len(content) < _HEAD.size:
         raise ProtocolError("a claim that is cut off")
-    mark, kind, namespace, since, size = _HEAD.unpack_from(content)
-    if mark != MARK or kind not in (COME, LEFT) or _HEAD.size + size > len(content):
+    _, kind, namespace, since, size = _HEAD.unpack_from(content)
+    if _HEAD.size + size > len(content):
         raise ProtocolError("no proper claim")
     end = _HEAD.size + size
-    host = content[end:].decode("utf-8", "surrogateescape")
-    return Claim(kind, namespace, host, since, content[_HEAD.size : end])
+    return Claim(kind, namespace, _decoded(content[end:]), since, content[_HEAD.size : end])
+
+
+def _far_host(content: bytes) -> FarHost:
+    _, _, namespace, count = _AT.unpack_from(content)
+    at, found = _AT.size, []
+    for _ in range(count):
+        number, since, size = _ONE.unpack_from(content, at)
+        at += _ONE.size + size
+        if at > len(content):
+            raise IndexError
+        found.append((number, since, content[at - size : at]))
+    return FarHost(namespace, _decoded(content[at:]), tuple(found))
+
+
+def _cluster_mark(content: bytes) -> ClusterMark:
+    end = 3 + content[2]
+    found = ClusterMark(content[3:end], content[end + 1 :])
+    if len(found.mark) != content[end] or not {len(found.namespace), len(found.mark)} <= set(_SIZES):
+        raise IndexError
+    return found

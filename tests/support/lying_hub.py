@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from typing import Any
 
 import gevent
 from redis import RedisError
@@ -61,7 +62,8 @@ def main(redis: str, name: str, certificate: str, *others: str) -> None:
     wait_for(lambda: node.where("host-1", NO_NAMESPACE) == ["hub-1"], 20)
     node.join("host-2", NO_NAMESPACE)
     gevent.spawn(replay_while_there_is_a_redis, redis, name.encode())
-    far = node.cluster.hosts.attachment(node.domain.namespace(NO_NAMESPACE), "host-1", "hub-1")
+    hosts: Any = node.cluster.hosts
+    far = hosts.attachment(node.domain.namespace(NO_NAMESPACE), "host-1", "hub-1")
     print("lying", flush=True)
     while True:
         for source in (OVERLAY_1, OVERLAY_2):

@@ -164,7 +164,7 @@ def test_a_run_in_a_receive_buffer_is_enclosed_as_it_lies() -> None:
     assert b"".join(b"".join(opened(sent[a + 2 : b])[1]) for a, b in spans(sent)) == 2 * run
     plain = session_chunks.chunks(run, cluster_frames.MAX_FRAMES)
     labels = [sent[a + 4 : a + 6] for a, _ in spans(sent)]
-    assert labels == 2 * [(key & 0xFFFF).to_bytes(2, "big") for key, _, _ in plain]
+    assert labels == 2 * [(key & 0xFFF).to_bytes(2, "big") for key, _, _ in plain]
 
 
 def super_of(segments: int, tos: int = 0) -> bytes:
@@ -206,3 +206,18 @@ def test_a_flow_that_keeps_a_queue_loses_a_packet_and_no_whole_envelope() -> Non
         assert traffic.marked == (not lost)
         if lost:
             assert traffic.last[Reason.QUEUE_CODEL].head[10] == 0x45, "the packet is shown, not its envelope"
+
+
+@given(FRAMES, st.integers(0, 0xFFF), st.integers(0, cluster_frames.MAX_HUB))
+def test_within_a_hub_an_envelope_has_the_number_of_another_one(
+    frames: list[bytes], label: int, hub: int
+) -> None:
+    run = b"".join(frames)
+    content = (cluster_frames.head(NAMESPACE, label, len(run), hub) + run)[2:]
+    assert cluster_frames.within_hub(content, 0, len(content)) == (hub, NAMESPACE)
+    if hub & 0xFF:
+        with pytest.raises(ProtocolError):
+            cluster_frames.namespace_of(content, 0, len(content))
+    for size in range(cluster_frames.HEADER):
+        with pytest.raises(ProtocolError):
+            cluster_frames.within_hub(content[:size], 0, size)

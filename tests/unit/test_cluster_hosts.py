@@ -618,7 +618,7 @@ def test_another_client_of_the_same_name_replaces_one_that_moves_once_it_has_had
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_drain, "MOVE_SECONDS", 0.0)
-    world.hosts.replaces = lambda session: True
+    world.hosts.replaces = lambda session, hub: True
     old = world.join("host-2", b"i" * 16)
     old.is_moving = True
     world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"j" * 16)

@@ -42,7 +42,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     )
     made = Cluster(SETTINGS, owner)
     monkeypatch.setattr(made.redis, "stop", lambda: None)  # there is no Redis
-    made.domain.use_registry(made.hosts)
+    made.hosts.start()
     yield made
     made.links.stop()
 
@@ -65,7 +65,8 @@ def test_a_registry_that_came_after_it_stays(cluster: Cluster) -> None:
 def test_who_looks_on_is_told_what_goes_to_another_hub_by_datagrams(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    far = cluster.hosts.attachment(cluster.domain.namespace(NAMESPACE), "host-2", "hub-2")
+    hosts: Any = cluster.hosts
+    far = hosts.attachment(cluster.domain.namespace(NAMESPACE), "host-2", "hub-2")
     assert far.by_datagrams is not None
     assert not far.by_datagrams(b"\0\0"), "there is no link"
     asked: list[tuple[bytes, bytes]] = []
@@ -84,7 +85,8 @@ def test_no_host_is_elsewhere_any_more_when_links_end(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a packet of a flow that is remembered would dial a link that nobody looks after."""
-    far = cluster.hosts.attachment(cluster.domain.namespace(NAMESPACE), "host-2", "hub-2")
+    hosts: Any = cluster.hosts
+    far = hosts.attachment(cluster.domain.namespace(NAMESPACE), "host-2", "hub-2")
     stop = cluster.links.stop
     seen: list[bool] = []
 

@@ -274,7 +274,8 @@ def test_a_hub_that_sends_as_hosts_that_it_has_not(make: Make) -> None:
     here = one.join("host-1")
     three.join("host-2")
     wait_for(lambda: one.where("host-2") == ["hub-3"] and liar.where("host-1") == ["hub-1"])
-    far = liar.cluster.hosts.attachment(liar.domain.namespace(NAMESPACE), "host-1", "hub-1")
+    hosts: Any = liar.cluster.hosts
+    far = hosts.attachment(liar.domain.namespace(NAMESPACE), "host-1", "hub-1")
     for source in ("10.0.0.2", "10.0.0.1", "10.9.9.9"):
         data = p.udp(source, "10.0.0.1")
         far.sender.send([len(data).to_bytes(2, "big") + data])

@@ -93,7 +93,8 @@ def others(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Others:
 def test_a_hub_that_is_gone_counts_as_one_and_its_hosts_do_not(others: Others) -> None:
     others.of.claims.join((NAMESPACE, "host-9"), 1, b"")
     others.of.claims.next_batch(Clocks(0, 0))
-    others.of.hosts.sessions = 4
+    hosts: Any = others.of.hosts
+    hosts.sessions = 4
     before = ctl_cluster.view(others.now, CLOCK)
     schema.check(before, "cluster")
     assert [row["name"] for row in before["hubs"]] == ["hub-1", "hub-10", "hub-2"]

@@ -46,6 +46,27 @@ def test_what_is_no_number_of_workers(text: str) -> None:
     assert "is neither auto nor 1 to 64" in problem
 
 
+CLUSTER = """\
+cluster: {name: hub-1, link: {listen: ':8444', address: 'hub-1.example:8444', secret: 0123456789abcdef0123456789abcdef}}
+sds: [{name: registry, redis: {addr: 'redis.example'}}, {name: gosts, plugin: {type: http, addr: 'http://127.0.0.1:1'}}]
+"""
+
+
+def test_a_hub_with_workers_is_in_a_cluster() -> None:
+    found = settings(HUB.replace("router: r}", "router: r, sd: registry}") + CLUSTER)
+    assert found.cluster is not None
+    assert (found.workers, found.cluster.name, found.cluster.services) == (2, "hub-1", ("hub",))
+
+
+def test_gost_s_sd_is_not_for_workers() -> None:
+    text = HUB.replace(
+        "router: r}", "router: r, sd: gosts, entrypoint: ':8420', entrypoint.allow: [127.0.0.1]}"
+    )
+    found = problems(text + CLUSTER.partition("\n")[2])
+    assert any(one.startswith("f.yml:5:") and "'sd' of a plugin" in one for one in found), found
+    assert any(one.startswith("f.yml:5:") and "'entrypoint'" in one for one in found), found
+
+
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [

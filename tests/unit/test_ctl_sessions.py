@@ -86,20 +86,29 @@ def test_many_are_counted() -> None:
     ],
     ids=str,
 )  # fmt: skip
+@pytest.mark.parametrize("with_workers", [False, True])
 def test_a_host_at_another_hub_of_the_cluster(
-    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object], where: str
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object], where: str, with_workers: bool
 ) -> None:
+    """Known by this process itself, or, where it is a worker, by what the cluster's process has told it."""
     claims = {
         "hub-2": [(ONE.id, "far")],
         "hub-3": [(ONE.id, "x"), (TWO.id, "far")],
         "hub-4": [(ONE.id, "gone")],
     }
     others = {
-        name: SimpleNamespace(name=name, live=name != "hub-4", claims=dict.fromkeys(places, 0))
+        name: SimpleNamespace(name=name, live=name != "hub-4", is_near=False, claims=dict.fromkeys(places, 0))
         for name, places in claims.items()
     }
     cluster = SimpleNamespace(registry=SimpleNamespace(hubs=others))
-    monkeypatch.setattr(cluster_running, "clusters", lambda: [cluster])
+    if with_workers:
+        others["worker 2"] = SimpleNamespace(
+            name="worker 2", live=True, is_near=True, claims={(ONE.id, "far"): 0}
+        )
+        links = SimpleNamespace(others=SimpleNamespace(hubs=others))
+        monkeypatch.setattr(cluster_running, "workers", lambda: [links])
+    else:
+        monkeypatch.setattr(cluster_running, "clusters", lambda: [cluster])
     with pytest.raises(ValueError, match=f"no live session of host {request_['host']!r}") as refused:
         sessions_of(HUBS, request_)
     assert where in str(refused.value)

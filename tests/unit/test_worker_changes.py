@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +13,8 @@ from lib.config_schema import Config
 from lib.errors import HostError
 from lib.settings import Settings
 from lib.worker_changes import WorkerChanges
+from lib.worker_state import CLUSTER_NUMBER
+from tests.unit.test_cluster_live import SETTINGS as CLUSTER
 
 BEFORE, AFTER = Settings(recorder=1 << 20), Settings(recorder=2 << 20)
 
@@ -31,7 +34,7 @@ class Main:
         self.coming: list[SimpleNamespace] = []
         """Who is ready once that is waited for."""
         crew = SimpleNamespace(
-            ready=lambda: iter(self.ready),
+            everybody=lambda: iter(self.ready),
             wait_ready=self.wait_ready,
             ask_all=self.ask_all,
             renew=lambda kept: self.renewed.append({one.number for one in kept}),
@@ -95,6 +98,16 @@ def test_who_does_not_say_that_it_uses_it_is_made_anew(main: Main) -> None:
     main.process.forker.use = use
     assert main.changes.reload() == []
     assert main.renewed == [{1}]
+
+
+@pytest.mark.parametrize("is_other", [False, True])
+def test_another_cluster_is_joined_by_another_process(main: Main, is_other: bool) -> None:
+    main.ready.append(SimpleNamespace(number=CLUSTER_NUMBER))
+    after = replace(AFTER, cluster=CLUSTER)
+    before = replace(CLUSTER, name="hub-7") if is_other else CLUSTER
+    main.process.settings = replace(BEFORE, cluster=before)
+    assert main.changes._use_all(main.changes._checked(lambda step: after, lambda: None)) == []
+    assert main.renewed == [{1, 2} if is_other else {1, 2, CLUSTER_NUMBER}]
 
 
 def test_what_one_cannot_use_is_used_by_none(main: Main) -> None:

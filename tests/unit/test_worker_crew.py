@@ -13,7 +13,8 @@ import pytest
 
 from lib import worker_channel, worker_crew
 from lib.worker_channel import Channel
-from lib.worker_crew import Crew, Worker
+from lib.worker_crew import Crew
+from lib.worker_state import CLUSTER_NUMBER, Worker
 
 
 class Told(Channel):
@@ -40,7 +41,7 @@ class Told(Channel):
 @pytest.fixture
 def crew() -> Iterator[tuple[Crew, dict[int, Channel]]]:
     """A crew of two workers, and the workers' ends of their channels."""
-    made = Crew(None, 2, dict)  # type: ignore[arg-type]
+    made = Crew(None, 2, lambda number: ({}, ()))  # type: ignore[arg-type]
     ends: dict[int, Channel] = {}
     for number in (1, 2):
         ours, theirs = worker_channel.pair(gevent.socket.socket)
@@ -119,6 +120,54 @@ def test_too_many_descriptors_on_their_way_are_no_death(crew: tuple[Crew, dict[i
     assert not made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
     assert made.give("hub", 0, ("192.0.2.1", 5), nothing), "it is tried again"
     assert (made.workers[1].ready, given(made)) == (True, [1])
+
+
+@pytest.fixture
+def member(crew: tuple[Crew, dict[int, Channel]]) -> Iterator[Channel]:
+    """The cluster's process beside the two workers: its end of its channel."""
+    made, ends = crew
+    ours, theirs = worker_channel.pair(gevent.socket.socket)
+    made.workers[CLUSTER_NUMBER] = Worker(CLUSTER_NUMBER, Channel(ours), 1, -1, 0.0, 0.0, ready=True)
+    ends[CLUSTER_NUMBER] = end = Channel(theirs)
+    made._first = CLUSTER_NUMBER
+    yield end
+    end.close()
+
+
+def test_the_cluster_s_process_is_asked_and_gets_no_connection(
+    crew: tuple[Crew, dict[int, Channel]], member: Channel
+) -> None:
+    made, _ = crew
+    for _ in range(4):
+        assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+    assert given(made) == [2, 2, 0]
+    assert [one.name for one in made.ready()] == ["worker 1", "worker 2"]
+    asked = gevent.spawn(made.ask_all, {"do": "use"}, "used", seconds=0.05)
+    assert member.receive() == ({"do": "use"}, [])
+    assert set(asked.get()) == {0, 1, 2}
+    found = made.of_cluster()
+    assert found is not None
+    assert found.name == "cluster process"
+    assert made.fault() == ""
+    found.ready = False
+    assert made.of_cluster() is None
+    assert made.fault() == "cluster process is not there"
+
+
+def test_the_hub_says_goodbye_once_its_clients_have_moved(
+    crew: tuple[Crew, dict[int, Channel]], member: Channel
+) -> None:
+    made, ends = crew
+    draining = gevent.spawn(made.drain, 5.0)
+    assert [ends[number].receive() for number in (1, 2)] == [({"do": "drain"}, [])] * 2
+    told = gevent.spawn(member.receive)
+    gevent.sleep(0.01)
+    assert not told.ready(), "clients of workers are still on their way"
+    for number in (1, 2):
+        made.workers[number].replies.pop("drained").set({})
+    assert told.get(timeout=5) == ({"do": "drain"}, [])
+    made.workers[CLUSTER_NUMBER].replies.pop("drained").set({})
+    draining.get(timeout=5)
 
 
 def test_without_end_it_is_not_tried(

@@ -25,8 +25,8 @@ from lib.ctl_server import Answers, Handlers, Relayed
 from lib.forward_drop_reasons import Reason
 from lib.observe_stats import Stats
 from lib.worker_channel import Channel
-from lib.worker_crew import Worker
 from lib.worker_hubs import WorkerHubs
+from lib.worker_state import Worker
 from lib.worker_told import PASSED_ON, Told
 from tests.support import packets
 from tests.support.api_hubs import NOBODY, FakeHub, get, no_lists

@@ -19,7 +19,7 @@ from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.session_cost import Cost
 from lib.worker_link import BUFFER_BYTES, WorkerLink
-from lib.worker_wire import Claim
+from lib.worker_wire import Claim, Message
 from tests.support.packets import udp
 
 SPACE = bytes(range(16))
@@ -37,7 +37,7 @@ class End:
         self.work, self.are_of_use = 0.0, True
         """Seconds of processor time that each envelope takes, and whether its frames are passed on."""
         sock = gevent.socket.socket(fileno=descriptor)
-        self.link = WorkerLink("worker 2", sock, lambda: self, self._told, self.drops)
+        self.link = WorkerLink("worker 2", sock, lambda hub: self, self._told, self.drops)
         self.error = ""
         self.reading = gevent.spawn(self._run)
 
@@ -77,8 +77,9 @@ class End:
     def go_on(self, cost: Cost | None = None, /) -> None:
         raise AssertionError("nothing is left")
 
-    def _told(self, claim: Claim) -> None:
-        self.seen.append(claim.host)
+    def _told(self, message: Message) -> None:
+        assert isinstance(message, Claim)
+        self.seen.append(message.host)
 
 
 @contextmanager
@@ -181,7 +182,7 @@ def test_the_end_of_one_is_the_end_of_both() -> None:
         other.link.send(SPACE, [frame(1)])  # to nobody, and nothing is raised
 
 
-@pytest.mark.parametrize("content", [b"\x45....", b"\xe0\x01" + bytes(30), b"\xd0\x07" + bytes(30), b"\xd0"])
+@pytest.mark.parametrize("content", [b"\x45....", b"\xe1\x00" + bytes(30), b"\xd0\x07" + bytes(30), b"\xd0"])
 def test_what_belongs_on_no_link_ends_it(content: bytes) -> None:
     with linked() as (one, other):
         one.link._sock.send(framing.encode(content))

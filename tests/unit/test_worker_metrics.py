@@ -18,9 +18,9 @@ from lib.forward_drop_reasons import Refusal
 from lib.hub_tables import Tables
 from lib.settings import Settings
 from lib.worker_channel import Channel
-from lib.worker_crew import Worker
 from lib.worker_figures import END
 from lib.worker_metrics import WorkerMetrics
+from lib.worker_state import Worker
 from tests.support.seen import hub_of, seen_of
 from tests.unit.test_metrics import of, samples
 
@@ -64,7 +64,7 @@ class World:
         self.is_ending = False
         crew = SimpleNamespace(
             workers=self.workers,
-            ready=lambda: iter(list(self.workers.values())),
+            everybody=lambda: iter(list(self.workers.values())),
             count=2,
             deaths=3,
             fault=lambda: "",

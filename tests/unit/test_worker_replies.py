@@ -49,6 +49,8 @@ def test_status() -> None:
     assert merged["tasks"] == [task(2, 1.5, "why")]
     assert merged["policy"] == {"ran_s": 1.0, "holds": 4}, "one worker runs the tests"
     assert merged["log"] == [{"output": "stderr", "waiting": 3, "lost": 5, "error": "full"}]
+    member = status(clusters=[{"name": "hub-1"}])
+    assert worker_replies.status([status(clusters=[]), other, member])["clusters"] == [{"name": "hub-1"}]
     assert worker_replies.status([other, status()])["tables"] == [table("gone")]
 
 

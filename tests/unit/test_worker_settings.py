@@ -8,7 +8,7 @@ from lib import config_read, config_resolve, config_secrets, settings_workers, w
 from lib.errors import ConfigError
 from lib.settings import Settings
 from tests.support.configs import checked
-from tests.unit.test_config_workers import HUB
+from tests.unit.test_config_workers import CLUSTER, HUB
 
 ROUTES = ", ".join(f"{{dst: 10.{i // 256}.{i % 256}.0/24, gateway: host-{i}}}" for i in range(3000))
 
@@ -58,6 +58,35 @@ def test_what_a_reload_cannot_change(old: str, new: str, words: str) -> None:
     with pytest.raises(ConfigError, match="with workers: ") as caught:
         settings_workers.refuse(settings(text), settings(text.replace(old, new)))
     assert any(words in str(problem) for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_refused"),
+    [
+        ("all of it", "", True),
+        (":8444", ":8445", True),
+        ("hub-1,", "hub-7,", False),
+        ("redis.example", "other.example", False),
+    ],
+)
+def test_what_a_reload_may_change_of_a_cluster(old: str, new: str, is_refused: bool) -> None:
+    text = HUB.replace("router: r}", "router: r, sd: registry}") + CLUSTER
+    if not new:
+        old, new = text, HUB
+    had, now = settings(text), settings(text.replace(old, new))
+    if not is_refused:
+        settings_workers.refuse(had, now)
+        return
+    with pytest.raises(
+        ConfigError, match="with workers: the cluster is new or gone, or links listen elsewhere"
+    ):
+        settings_workers.refuse(had, now)
+
+
+def test_the_place_in_a_cluster_is_the_cluster_s_process_s() -> None:
+    found = settings(HUB.replace("router: r}", "router: r, sd: registry}") + CLUSTER)
+    assert found.cluster is not None
+    assert worker_settings.of_worker(found, 2).cluster is None
 
 
 def test_everything_else_can_be_changed_by_a_reload() -> None:

@@ -1,4 +1,4 @@
-"""Claims of hosts between workers: any claim comes back as it was, and nothing else is one."""
+"""Messages between processes of one hub: any message comes back as it was, and nothing else is one."""
 
 from __future__ import annotations
 
@@ -8,35 +8,64 @@ from hypothesis import strategies as st
 
 from lib import worker_wire
 from lib.errors import ProtocolError
-from lib.worker_wire import Claim
+from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole
 from tests.support.texts import from_bytes
 
-claims = st.builds(
+SPACES, TIMES = st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1)
+ONE_OR_NONE = st.sampled_from([b"", b"n" * 16, bytes(16)])
+CLAIMS = st.builds(
     Claim,
     st.sampled_from([worker_wire.COME, worker_wire.LEFT]),
-    st.binary(min_size=16, max_size=16),
+    SPACES,
     from_bytes(255),
-    st.integers(0, 2**64 - 1),
+    TIMES,
     st.binary(max_size=16),
 )
+HUBS = st.builds(HubNumber, st.integers(0, 4095), from_bytes(63), st.booleans(), st.booleans())
+AT = st.lists(st.tuples(st.integers(0, 4095), TIMES, st.binary(max_size=16)), max_size=4).map(tuple)
+FAR = st.builds(FarHost, SPACES, from_bytes(255), AT)
+MARKS = st.builds(ClusterMark, ONE_OR_NONE, ONE_OR_NONE)
+COUNTS = st.builds(SessionCount, st.integers(0, 2**32 - 1))
+MESSAGES = st.one_of(CLAIMS, HUBS, FAR, MARKS, COUNTS, st.just(Whole()))
 
 
-@given(claims)
-def test_a_claim_comes_back(claim: Claim) -> None:
-    assert worker_wire.decode(worker_wire.encode(claim)) == claim
+@given(MESSAGES)
+def test_a_message_comes_back(message: Message) -> None:
+    assert worker_wire.decode(worker_wire.encode(message)) == message
 
 
-@given(st.binary(max_size=64))
-def test_any_bytes_are_a_claim_or_none(data: bytes) -> None:
-    try:
-        claim = worker_wire.decode(data)
-    except ProtocolError:
-        return
-    assert worker_wire.encode(claim) == data
+@given(st.binary(max_size=64), st.integers(0, 8))
+def test_any_bytes_are_a_message_or_none(data: bytes, kind: int) -> None:
+    for content in (data, bytes([worker_wire.MARK, kind]) + data):
+        try:
+            message = worker_wire.decode(content)
+        except ProtocolError:
+            continue
+        assert worker_wire.encode(message) == content
 
 
-@pytest.mark.parametrize("size", range(27))
-def test_a_claim_that_is_cut_off_is_none(size: int) -> None:
-    whole = worker_wire.encode(Claim(worker_wire.COME, bytes(16), "", 1, b""))
+@pytest.mark.parametrize(
+    "message",
+    [
+        Claim(worker_wire.COME, bytes(16), "", 1, b""),
+        HubNumber(7, ""),
+        FarHost(bytes(16), "", ((7, 1, b""), (8, 1, b"i" * 16))),
+        ClusterMark(bytes(16), bytes(16)),
+        Whole(),
+        SessionCount(7),
+    ],
+)
+def test_a_message_that_is_cut_off_is_none(message: Message) -> None:
+    whole = worker_wire.encode(message)
+    for size in range(len(whole)):
+        with pytest.raises(ProtocolError):
+            worker_wire.decode(whole[:size])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xd0\x05\x00", b"\xd0\x03\x00\x01\x04hub-2", b"\xd0\x06\x01n\x00", b"\xd0\x07\x00", b"\xd0\x08"],
+)
+def test_what_is_no_message(content: bytes) -> None:
     with pytest.raises(ProtocolError):
-        worker_wire.decode(whole[:size])
+        worker_wire.decode(content)
