@@ -362,7 +362,7 @@ class ClientSession:
                 self._client.push.told(self, message)
             elif isinstance(message, wire_control.Datagrams):
                 self._datagrams.given(message)
-            else:
+            elif isinstance(message, wire_control.Advice):
                 self._heed(message)
 
     def _heed(self, advice: wire_control.Advice) -> None:

@@ -10,6 +10,7 @@ goes on from here (cluster_receive).
     DRAIN               the sender sends no more; the far end replies so, and then either may close
     DATAGRAMS           keys of the datagram channel, by which UDP and ICMP go where it is good
     envelopes           frames of one flow (cluster_frames), both ways, by the stream or by datagrams
+    WINDOW              how far the far hub may go by the stream, while we read slowly (session_window)
 
 What the far hub sends costs it as it costs a session (session_cost): a turn is bounded, and a link that takes
 much time and forwards little has its turns among those of all expensive sessions.
@@ -33,13 +34,17 @@ from lib.session_budget import Budget
 from lib.session_control import SessionControl
 from lib.session_cost import Cost
 from lib.session_lane_sender import LaneSender
+from lib.session_window import Allowed, Window
 from lib.stream_layer import AnyStream
+from lib.wire_control import Feature
 
 DEAD_SECONDS = 5.0
 GREET_SECONDS = 5.0
 """Seconds until the far hub has said HELLO."""
 QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 """What may wait for one far hub."""
+MOST_TRIP = 1.0
+"""Seconds to a far hub and back that are believed, at most."""
 TURN_SECONDS = 0.001
 """How long frames are taken before other sockets have their turn."""
 MOST_TURNS = 256
@@ -121,6 +126,7 @@ class Link:
         self.control = SessionControl(self.sender, self._by_stream, DEAD_SECONDS, now)
         self._receiver, self._instance, self._datagrams = receiver, instance, datagrams
         self._controls: list[bytes] = []
+        self._window, self._allowed = Window(), Allowed(lambda: stream.written)
 
     @property
     def why_no_channel(self) -> str:
@@ -144,7 +150,9 @@ class Link:
 
     def run(self, ready: Ready) -> None:
         """Read until the link ends. `ready` is called when the far hub has said HELLO. Raises OSError."""
-        self.control.greet(self._instance, packet_offload.ALL, cipher=self._datagrams.cipher)
+        self.control.greet(
+            self._instance, packet_offload.ALL, more=Feature.WINDOW, cipher=self._datagrams.cipher
+        )
         tail = b""
         while True:
             while framing.is_whole(tail):  # more has come than a turn has time for
@@ -177,7 +185,22 @@ class Link:
             self.channel.leave_rest()
         if self._controls:
             self._act(ready)
+        self._allow()
         return tail
+
+    def _allow(self) -> None:
+        """Say how far the far hub may go, where that is due."""
+        stream, window, cost = self.stream, self._window, self.stream.cost
+        is_full, spent = (cost.long, cost.spent) if cost is not None else (False, 0.0)
+        if is_full or window.most:
+            upto = window.look(stream.received, time.monotonic(), spent, is_full, stream.unread, self._trip)
+            if upto is not None:
+                self.control.allow(upto)
+
+    def _trip(self) -> float:
+        """The least seconds to the far hub and back that TCP has measured; 0 where it has not."""
+        found = self.stream.trip().shortest
+        return found if found < MOST_TRIP else 0.0
 
     @property
     def has_rest(self) -> bool:
@@ -244,6 +267,9 @@ class Link:
                 ready(self)
             elif isinstance(message, wire_control.Datagrams) and self.channel is not None:
                 self.channel.given(message)
+            elif isinstance(message, wire_control.Window):
+                self._allowed.upto = message.upto
+                self.sender.use_window(self._allowed if message.upto else None)
             elif isinstance(message, wire_control.Drain) and not self._far_leaves:
                 self._far_leaves = True  # it may say so very often
                 gevent.spawn(self._leave)

@@ -167,6 +167,8 @@ class Receiver:
         before = out.frames, out.bytes, out.cut, out.new, out.replies, out.made
         began = time.thread_time()
         packets = self._enter(known, data, view, start, end, now)
+        if out.cut > before[2]:  # to send that many segments takes longer than to cut them
+            hub_turn.send(self._owner)
         seconds = time.thread_time() - began
         after = out.frames, out.bytes, out.cut, out.new, out.replies, out.made
         over = seconds - run_worth(*(now_has - had for now_has, had in zip(after, before, strict=True)))

@@ -37,7 +37,7 @@ class Turn:
         self._loop = None
         if cost.expensive:
             self.enter(key)
-        elif cost.long and (cost.wastes or cost.skips or not cost.is_of_many):
+        elif cost.long and (cost.wastes or not cost.is_of_many):
             place = self.origin if cost.wastes else self
             PASSES.enter(loop, place)
             if cost.has_rival:  # two lanes of one session have one place between them

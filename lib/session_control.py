@@ -17,12 +17,24 @@ from lib.prefixes import Prefix
 from lib.push_settings import Pushed
 from lib.session_keepalive import Health, Liveness
 from lib.session_lane_sender import LaneSender
-from lib.wire_control import Advice, Datagrams, Drain, Feature, Hello, Lane, Message, Ping, Pong, Switch
+from lib.wire_control import (
+    Advice,
+    Datagrams,
+    Drain,
+    Feature,
+    Hello,
+    Lane,
+    Message,
+    Ping,
+    Pong,
+    Switch,
+    Window,
+)
 
 SHORT = 32
 """Bytes of a content that is quickly read, as those are of which there may be many: PING, PONG, DRAIN."""
-ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch
-"""The messages that mean something else to a hub than to a client."""
+ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window
+"""The messages that mean something else to a hub than to a client, or to a link."""
 
 
 class Counts(Protocol):
@@ -157,6 +169,11 @@ class SessionControl:
             return False
         self._send(wire_control.encode_switch())
         return True
+
+    def allow(self, upto: int) -> None:
+        """Send WINDOW to the far hub of a link: how far it may go."""
+        if self.can(Feature.WINDOW):
+            self._send(wire_control.encode_window(Window(upto)))
 
     def advise(self, advice: Advice) -> bool:
         """Send ADVICE: what is wrong with the client's identity. Returns whether the peer understands it."""

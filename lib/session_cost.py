@@ -48,6 +48,8 @@ names beyond that where it had to be made. They need 15 and 200 µs. A session m
 500 of the second in each second (Attachment.pings, dns_zone). What it asks beyond that is worth nothing."""
 BURST_SECONDS = 0.005
 """Seconds of debt that make nothing expensive: the first packets of all need so much, or a reconnect."""
+LINK_BURSTS = 4
+"""A link of many hosts may owe so many times that, until it is known which of them it is for."""
 ACCIDENT_SECONDS = BURST_SECONDS / 10
 """Seconds of debt that say nothing: whose packets come rarely has cold caches."""
 FORGIVEN = 0.01
@@ -59,8 +61,6 @@ PART = 512
 """Bytes of a turn, at least, that may be a part of a frame: over a slow wire its segments come one by one."""
 MOST_PARTS = (1 << 16) + 1
 """Bytes of the longest frame, with its length: so many may come in parts."""
-SKIPS_SECONDS = 1.0
-"""How long a link is one that skips (Cost.skips) after a turn of which that was true."""
 RIVAL_SECONDS = 0.1
 """Two lanes of a session share one place among long turns while the other one had such a turn so lately."""
 EXACT_TURNS = 16
@@ -129,10 +129,8 @@ class Cost:
     """Seconds of its last turn beyond what its forwarded frames are worth (parts of frames: nothing)."""
     exact: int = EXACT_TURNS
     """Turns that are still to be timed by the processor's own clock."""
-    skips: bool = False
-    """Whether a turn of the last second was worth more for frames that were dropped unseen than for others.
-    Such a link has its long turns in passes without others, as all have that are not of_many, and little of
-    what has come by it lies unread in the kernel."""
+    spent: float = 0.0
+    """Seconds of all turns of a link."""
     messages: int = 0
     """WebSocket messages that were decoded in this turn (stream_layer counts them)."""
     _parts: int = 0
@@ -141,10 +139,6 @@ class Cost:
     """What their turns took; it becomes debt if no frame is forwarded that they can be parts of."""
     _prices: Worth = WORTH["tcp"]
     _worth: float = 0.0
-    _skipped: float = 0.0
-    """What of it is for frames that were dropped unseen."""
-    _skipped_at: float = 0.0
-    """When more than half of it was."""
     _read: int = 0
     _seen_at: float = 0.0
     beside: Cost | None = None
@@ -165,7 +159,7 @@ class Cost:
     @property
     def keeps_little(self) -> bool:
         """Whether little of what the peer has sent shall lie unread in the kernel."""
-        return self.skips if self.is_of_many else self.expensive and self.admitted
+        return self.expensive and self.admitted and not self.is_of_many
 
     @property
     def heard(self) -> bool:
@@ -199,7 +193,7 @@ class Cost:
 
     def begin(self, size: int) -> None:
         """Begin a turn, with `size` bytes just received."""
-        self._read, self._worth, self._skipped, self.messages = size, 0.0, 0.0, 0
+        self._read, self._worth, self.messages = size, 0.0, 0
 
     def forward(self, frames: int, size: int, cut: int, new: int = 0) -> None:
         """Note that the turn has passed on `frames` of `size` bytes, some of them cut into `cut` segments.
@@ -224,7 +218,6 @@ class Cost:
         if not self._worth:  # forward() has not counted what the turn itself needs
             seconds += of.turn if 0 < self._read < self.size else MORE_SECONDS
         self._worth += seconds
-        self._skipped += seconds
 
     def spare(self, seconds: float) -> None:
         """Note that so much of the turn was work for somebody else, who is charged for it."""
@@ -234,11 +227,9 @@ class Cost:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
         is_full, known = self._read >= self.size, self.exact > 0
         self.over = seconds - self._worth
+        if self.is_of_many:
+            self.spent += seconds
         self.long = is_full or seconds > SHORT * self._prices.turn
-        if 2 * self._skipped > self._worth:
-            self.skips, self._skipped_at = True, now
-        elif self.skips and now - self._skipped_at > SKIPS_SECONDS:
-            self.skips = False
         if seconds > TURN_SECONDS:
             self.exact = EXACT_TURNS
             if not known:
@@ -255,7 +246,8 @@ class Cost:
         if self.debt or over > 0:
             faded = (now - self._seen_at) * FORGIVEN
             self.debt = max(0.0, self.debt - faded) + max(0.0, over)
-            self.expensive = not self.admitted or self.debt > BURST_SECONDS
+            most = LINK_BURSTS * BURST_SECONDS if self.is_of_many else BURST_SECONDS
+            self.expensive = not self.admitted or self.debt > most
         self._seen_at = now
         if self.beside is not None:
             self._own_at = now

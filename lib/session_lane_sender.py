@@ -25,6 +25,7 @@ from lib.packet import Buffer
 from lib.session_budget import Budget
 from lib.session_lanes import BUCKETS, BULK, SPARSE, Lanes, Progress
 from lib.session_sender import SessionSender
+from lib.session_window import Allowed
 from lib.stream_layer import AnyStream
 
 MAX_LANES = 2
@@ -289,6 +290,11 @@ class LaneSender:
         self._meter = meter
         for lane in self.lanes:
             lane.meter = meter
+
+    def use_window(self, window: Allowed | None) -> None:
+        """Let the far end of a link say from now on how far we may go; None for any far."""
+        for lane in self.lanes:
+            lane.window = window
 
     def tell_losses(self, lost: Callable[[Reason, bytes], None]) -> None:
         """Call `lost` from now on with the reason and the frames of every run that is dropped here."""

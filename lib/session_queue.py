@@ -63,6 +63,9 @@ MAX_TAKEN = 256
 """Chunks that one call looks at, at most: some tenths of a millisecond."""
 MAX_FLOWS, MAX_HOSTS, FEW_FLOWS = 8192, 256, 16
 """Flows of a queue, and hosts of one tenant, beyond which others share; and flows of a host that do not."""
+LITTLE = 640
+"""Bytes that a flow may have waiting for however long, until they are too old: some pings or questions. Who
+waits for others makes no queue, and nothing becomes shorter where one of them is lost."""
 MAX_RESTS = 512
 """Flows without chunks that one call looks at, at most."""
 LEAST_FRAME = 64
@@ -205,7 +208,7 @@ class SendQueue:
                 self._lose(Reason.QUEUE_TIME, chunk, packets, now)
                 continue
             waited = now - since
-            if waited >= target and flow.key != _CONTROL:
+            if waited >= target and flow.key != _CONTROL and (got + flow.held > LITTLE or flow.opens):
                 kept, packets = self._slow_down(
                     flow, chunk, packets, waited, self.size - size - gone - got, now
                 )

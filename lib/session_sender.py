@@ -32,6 +32,7 @@ from lib.service_scheduling import breathe
 from lib.session_budget import Budget
 from lib.session_pacing import Pacing
 from lib.session_queue import SendQueue
+from lib.session_window import Allowed
 from lib.stream_layer import AnyStream
 from lib.stream_options import NOTSENT_LOWAT
 
@@ -65,7 +66,18 @@ class SessionSender:
     __slots__ = (
         *("_delayed", "_direct", "_goes_on", "_moment", "_most", "_queue", "_run", "_sent", "_since"),
         *("_taken", "_total", "_total_since", "_wakes"),
-        *("beside", "budget", "closed_because", "meter", "pacing", "rate", "stream", "traffic", "writer"),
+        *(
+            "beside",
+            "budget",
+            "closed_because",
+            "meter",
+            "pacing",
+            "rate",
+            "stream",
+            "traffic",
+            "window",
+            "writer",
+        ),
     )
 
     def __init__(
@@ -83,6 +95,8 @@ class SessionSender:
         """That of the session's other lane, on the same wire."""
         self.meter: Meter | None = None
         """The rate limits of this direction; None for none."""
+        self.window: Allowed | None = None
+        """How far the far end lets us go, of a link; None for any far."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
         """The memory that all that waits for peers may use together."""
         self.rate = 0.0
@@ -151,7 +165,8 @@ class SessionSender:
         # On a slow wire a long run would be a queue in the kernel, one without turns. A near peer that takes
         # all at once has no such wire, though its rate stays unknown: no queue lasts.
         is_long = size > self._direct and (self.rate or not self.stream.trip().keeps_up)
-        if is_long or (self.meter is not None and self.meter.wait(time.monotonic())):
+        is_shut = self.window is not None and self.window.wait(time.monotonic())
+        if is_long or is_shut or (self.meter is not None and self.meter.wait(time.monotonic())):
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             self._begin_to_write()
             return
@@ -261,8 +276,11 @@ class SessionSender:
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
                     self._delayed = True
                     gevent.sleep(delay)
+                if self.window is not None:
+                    self._await_window(self.window)
                 # A small run, since what has been taken from the queue is a queue without turns again.
                 most = self._most if self.meter is None else min(self._most, self.meter.slice)
+                most = most if self.window is None else min(most, self.window.slice)
                 self._hold(self._queue.pop(time.monotonic(), self.traffic, most))
                 if not self._run:
                     if not self._queue.size:
@@ -279,6 +297,14 @@ class SessionSender:
             raise
         else:
             self._finish()
+
+    def _await_window(self, window: Allowed) -> None:
+        """Wait while the far end takes no more; also here frames are still in the queue."""
+        delay = window.wait(time.monotonic())
+        while delay:
+            self._delayed = True
+            gevent.sleep(delay)
+            delay = window.again(time.monotonic())
 
     def _measure(self) -> None:
         """Measure how fast the queue drains; called each time when the kernel takes bytes again.

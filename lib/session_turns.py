@@ -150,9 +150,9 @@ class Turns:
         old = self.old
         if not old:
             return None
-        tenant = old[0] if old[0].credit > 0 else self._next(old)
+        tenant = old[0] if 0 < old[0].credit <= self.quantum else self._next(old)
         hosts = tenant.hosts
-        host = hosts[0] if hosts[0].credit > 0 else self._next(hosts)
+        host = hosts[0] if 0 < hosts[0].credit <= self.quantum else self._next(hosts)
         return host.flows[0]
 
     def _next(self, line: deque[_Sharer]) -> _Sharer:
@@ -166,18 +166,20 @@ class Turns:
                 first.sparse = SPARSE_TURNS * self.quantum
             if len(line) > 1:
                 line.rotate(-1)
+        first.credit = min(first.credit, self.quantum)  # turns may have become shorter meanwhile
         return first
 
     def _sparse(self) -> Flow | None:
         """The new flow whose turn it is; those become old that have had too much. None where none is left."""
-        least, alone = 0, len(self.tenants) == 1
+        least, alone, full = 0, len(self.tenants) == 1, SPARSE_TURNS * self.quantum
         if (count := len(self.hosts)) > SPARSE_HOSTS:
-            full = SPARSE_TURNS * self.quantum
             least = full - SPARSE_HOSTS * full // count
         for line in (self.new, self.openings):
             while line:
                 flow = line[0]
                 host = flow.host
+                if flow.credit > self.quantum:  # turns have become shorter
+                    flow.credit, host.sparse = self.quantum, min(host.sparse, full)
                 if host.sparse > least and (alone or host.tenant.sparse > 0):
                     return flow
                 self._pass(flow)

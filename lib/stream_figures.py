@@ -7,10 +7,12 @@ Refuses to know: what the figures are good for (stream_tcp, ctl_status, session_
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
 import struct
 import sys
+import termios
 from typing import Any, NamedTuple
 
 from gevent import monkey
@@ -69,6 +71,12 @@ def trip(sock: Any) -> Trip:
     except (OSError, struct.error):  # closed; a kernel before 4.18
         return UNKNOWN_TRIP
     return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent, unsent, paced)
+
+
+def unread(sock: Any) -> int:
+    """Bytes that have come and nobody has read yet. Raises OSError."""
+    (size,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
+    return int(size)
 
 
 def acknowledged(sock: Any) -> tuple[int, bool]:

@@ -275,6 +275,15 @@ class Layered:
         """Let the kernel hold about `size` bytes that have not been read yet; 0 for as many as it likes."""
         self._below.hold_unread(size)
 
+    @property
+    def received(self) -> int:
+        """Bytes that the kernel has given us."""
+        return self._below.received
+
+    def unread(self) -> int:
+        """Bytes that have come and the kernel still holds. Raises OSError."""
+        return self._below.unread()
+
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet."""
         self._below.hold_unsent(size)

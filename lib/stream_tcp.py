@@ -38,9 +38,6 @@ from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 LITTLE_UNREAD = 1 << 16
 """Receive buffer of a peer that is expensive, bytes as the kernel counts. Four of its segments where that is
 more (loopback), or hardly any of them would be let in."""
-LINK_UNREAD = 1 << 19
-"""The same of a link while much of what comes by it is dropped unseen: what its other hosts send lies behind
-that. Others may still send 5 MB/s by a link with a round trip of 50 ms."""
 REST_SECONDS = 0.1
 """Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
@@ -56,7 +53,7 @@ class Stream:
         *("_acked", "_acked_at", "_budget", "_congestion", "_dead_after", "_ended", "_fast"),
         *("_hub", "_into", "_key", "_look_at", "_most", "_out", "_readable", "_receive", "_rest", "_shrunk"),
         *("_sock", "_turn", "_unread", "_waiting", "_writable"),
-        *("cost", "is_mptcp", "peer", "via", "written"),
+        *("cost", "is_mptcp", "peer", "received", "via", "written"),
     )
 
     def __init__(
@@ -97,8 +94,8 @@ class Stream:
         self._look_at = 0.0
         self._budget: Budget | None = None
         self._waiting = 0
-        self.written = 0
-        """Bytes that the kernel was given to send."""
+        self.written = self.received = 0
+        """Bytes that the kernel was given to send, and those that it has given us."""
         self._into: Meter | None = None
         self._out: Meter | None = None
         self._most = 1 << 30  # bytes of one receive that the limits allow
@@ -158,6 +155,7 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 self.end_turn()
                 continue
+            self.received += size
             if cost is not None:
                 cost.begin(size)
                 if self._into is not None:
@@ -202,7 +200,7 @@ class Stream:
         if not cost.is_of_many and now >= self._look_at:
             self._look(now)
         if self._shrunk or (cost.keeps_little and not self.is_mptcp):
-            self._shrink(cost.keeps_little, LINK_UNREAD if cost.is_of_many else LITTLE_UNREAD)
+            self._shrink(cost.keeps_little)
 
     def _look(self, now: float) -> None:
         """See whether the peer has closed; the second time that it has, nothing more of it is read."""
@@ -211,7 +209,7 @@ class Stream:
         self._ended = self._ended or (self._rest and closed)
         self._rest = closed
 
-    def _shrink(self, wanted: bool, most: int) -> None:
+    def _shrink(self, wanted: bool) -> None:
         """Keep the receive buffer small, or let it be as it was. Of MPTCP it could not grow again.
 
         A small window (TCP_WINDOW_CLAMP) bounds only what is on the way: of a near peer 1.5 MB lay unread.
@@ -220,7 +218,7 @@ class Stream:
             stream_options.set_unread(self._sock, self._unread)
             self._shrunk = 0
             return
-        most = max(most, 4 * self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+        most = max(LITTLE_UNREAD, 4 * self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
         if self._shrunk != most:
             self._shrunk = stream_options.shrink_unread(self._sock, most, self._shrunk)
 
@@ -332,6 +330,10 @@ class Stream:
             self._unread = size
             if not self._shrunk:
                 stream_options.set_unread(self._sock, size)
+
+    def unread(self) -> int:
+        """Bytes that have come and were not received yet. Raises OSError."""
+        return stream_figures.unread(self._sock)
 
     def hold_unsent(self, size: int) -> None:
         """Let the kernel hold `size` bytes at most that it has not sent yet (TCP_NOTSENT_LOWAT)."""

@@ -49,6 +49,7 @@ class Type(IntEnum):
     DATAGRAMS = 7
     SETTINGS = 8
     SWITCH = 9
+    WINDOW = 10
 
 
 class Cipher(IntEnum):
@@ -96,6 +97,8 @@ class DatagramsField(IntEnum):
 
 TOKEN = 1
 """The type of the only field of PING and PONG, and of that of LANE."""
+UPTO = 1
+"""The type of WINDOW's only field."""
 
 
 class Feature(IntFlag):
@@ -117,6 +120,8 @@ class Feature(IntFlag):
     """Sessions may have a datagram channel; HELLO says the cipher."""
     SWITCH = 128
     """Of a client: it waits for SWITCH after a DRAIN that says so, and replies. Of a hub: it sends SWITCH."""
+    WINDOW = 256
+    """Of a hub, on a link: it sends no more than WINDOW says."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE | Feature.SWITCH)
@@ -219,7 +224,15 @@ class Hello:
     """Of a hub: 16 bytes that are the same for all hubs of its cluster; empty where it is in none."""
 
 
-Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed | Switch
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How far the receiver may go: bytes of its stream since that began, with all that TLS adds."""
+
+    upto: int = 0
+    """0 for any number."""
+
+
+Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -272,6 +285,11 @@ def encode_advice(advice: Advice) -> bytes:
 def encode_lane(lane: Lane) -> bytes:
     """A LANE as the content of a frame."""
     return bytes([MARK, Type.LANE]) + wire_fields.encode([(TOKEN, lane.token)] if lane.token else ())
+
+
+def encode_window(window: Window) -> bytes:
+    """A WINDOW as the content of a frame."""
+    return bytes([MARK, Type.WINDOW]) + wire_fields.encode([(UPTO, struct.pack("!Q", window.upto))])
 
 
 def encode_settings(fields: bytes) -> bytes:
@@ -364,6 +382,7 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.PONG: lambda found: Pong(_decode_token(found)),
     Type.DRAIN: lambda found: Drain(any(found.get(DrainField.HOLD, b""))),
     Type.SWITCH: lambda found: Switch(),
+    Type.WINDOW: lambda found: Window(int.from_bytes(found.get(UPTO, b"")[:8], "big")),
     Type.ADVICE: _decode_advice,
     Type.LANE: _decode_lane,
     Type.SETTINGS: push_settings.decode,

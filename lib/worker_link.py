@@ -17,12 +17,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
 from gevent import monkey
 
-from lib import cluster_envelopes, cluster_frames, framing, stream_options, worker_wire
+from lib import cluster_envelopes, cluster_frames, framing, stream_figures, stream_options, worker_wire
 from lib.cluster_link import Receiver
 from lib.counters import Traffic
 from lib.errors import ProtocolError
@@ -32,7 +33,8 @@ from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_cost import Cost
 from lib.session_queue import SendQueue
-from lib.worker_wire import Message
+from lib.session_window import Allowed, Window
+from lib.worker_wire import Message, WindowEnd
 
 QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 """What may wait for one other worker."""
@@ -40,12 +42,19 @@ RUN_BYTES = 192 << 10
 """Bytes that are taken from the queue at a time."""
 BUFFER_BYTES = 1 << 20
 """What the kernel takes without a wait: several runs, so that two processes need not take turns for each."""
+MEASURE_SECONDS, OLD_SECONDS = 0.02, 1.0
+"""Seconds over which it is measured how fast the queue drains: at least, and at most."""
 TURN_SECONDS = 0.001
 """How long frames are taken before other sockets have their turn."""
 _IOV_MAX = 1024
 _OriginalSocket = monkey.get_original("socket", "socket")
 _buffer = framing.ReceiveBuffer()
 """Where all links receive: what has come is forwarded before another one does."""
+
+
+def _no_trip() -> float:
+    """Seconds to another worker and back."""
+    return 0.0
 
 
 class WorkerLink:
@@ -80,10 +89,15 @@ class WorkerLink:
         self._cost.admit("link")
         self._turn_of.origin = self
         self._queue = SendQueue(QUEUE_BYTES, QUEUE_SECONDS)
-        self._claims: deque[bytes] = deque()
-        """Claims that wait: none of them is ever dropped, and they go before all frames."""
+        self._news: deque[bytes] = deque()
+        """What else it is to be told: none of that is ever dropped, and it goes before all frames."""
         self._rest = memoryview(b"")
         """What is being written, from its first byte that the kernel has not."""
+        self._written = self._received = 0
+        """Bytes since the link began."""
+        self._window, self._allowed = Window(), Allowed(lambda: self._written)
+        self._measured = 0.0, 0
+        """When it was last measured how fast the queue drains, and how much had been written then."""
         self._writer: gevent.Greenlet | None = None
 
     # --- sending
@@ -96,16 +110,18 @@ class WorkerLink:
         out, packets = cluster_envelopes.enclose(namespace, buffers, hub)
         self.traffic.sent_packets += packets
         self.traffic.sent_bytes += sum(map(len, out))
+        if self._writer is None and self._allowed.wait(0.0):
+            self._writer = gevent.spawn(self._write)
         if self._writer is not None:
             self._queue.push(b"".join(out), time.monotonic(), self._drops)
             return
         self._begin(out)
 
-    def tell(self, claims: Iterable[bytes]) -> None:
-        """Tell the other worker of hosts here: contents of frames. Never waits."""
-        frames = [framing.encode(claim) for claim in claims]
+    def tell(self, contents: Iterable[bytes]) -> None:
+        """Tell the other worker something beside frames (worker_wire). Never waits."""
+        frames = [framing.encode(content) for content in contents]
         if self._writer is not None:
-            self._claims += frames
+            self._news += frames
         elif frames:
             self._begin(frames)
 
@@ -117,17 +133,26 @@ class WorkerLink:
             sent = 0
         except OSError:  # the other worker has ended, which the reader finds out
             return
+        self._written += sent
         if sent < sum(map(len, out)):
             self._rest = memoryview(b"".join(out))[sent:]
             self._writer = gevent.spawn(self._write)
 
     def _write(self) -> None:
         try:
-            while self._fill():
+            while self._rest or self._news or self._queue.size:
+                delay = self._allowed.wait(time.monotonic())
+                while delay and not self._rest and not self._news:
+                    gevent.sleep(delay)
+                    delay = self._allowed.again(time.monotonic())
+                self._measure(time.monotonic())
                 self._hub.wait(self._writable)
                 try:
                     while self._fill() and (sent := self._sock.send(self._rest)):
                         self._rest = self._rest[sent:]
+                        self._written += sent
+                        if not self._rest and self._allowed.wait(0.0):
+                            break
                 except (BlockingIOError, InterruptedError):
                     pass
         except OSError:
@@ -135,13 +160,22 @@ class WorkerLink:
         finally:
             self._writer = None
 
+    def _measure(self, now: float) -> None:
+        """Tell the queue how fast it drains, while the other worker takes less than we have."""
+        since, written = self._measured
+        if now - since >= MEASURE_SECONDS:
+            self._measured = now, self._written
+            is_slow = self._allowed.upto and now - since < OLD_SECONDS
+            self._queue.rate = (self._written - written) / (now - since) if is_slow else 0.0
+
     def _fill(self) -> bool:
         """Take what is next, where nothing is left of what was; False where nothing waits."""
-        if not self._rest and self._claims:
-            self._rest = memoryview(b"".join(self._claims))
-            self._claims.clear()
+        if not self._rest and self._news:
+            self._rest = memoryview(b"".join(self._news))
+            self._news.clear()
         if not self._rest:
-            self._rest = memoryview(self._queue.pop(time.monotonic(), self._drops, RUN_BYTES))
+            most = min(RUN_BYTES, self._allowed.slice)
+            self._rest = memoryview(self._queue.pop(time.monotonic(), self._drops, most))
         return bool(self._rest)
 
     # --- receiving
@@ -169,6 +203,7 @@ class WorkerLink:
                 continue
             if not size:
                 return
+            self._received += size
             cost.begin(size)
             tail = self._turn(_buffer.data, _buffer.view, _buffer.join(tail), framing.HEADROOM + size)
 
@@ -199,7 +234,17 @@ class WorkerLink:
         except ProtocolError as error:
             raise OSError(71, str(error)) from None
         self._used.clear()
+        self._allow()
         return tail
+
+    def _allow(self) -> None:
+        """Say how far the other worker may go, where that is due."""
+        window, spent, is_full = self._window, self._cost.spent, self._cost.long
+        if is_full or window.most:
+            unread = partial(stream_figures.unread, self._sock)
+            upto = window.look(self._received, time.monotonic(), spent, is_full, unread, _no_trip)
+            if upto is not None:
+                self.tell([worker_wire.encode(WindowEnd(upto))])
 
     def _send_on(self) -> None:
         for receiver in self._used:
@@ -213,9 +258,7 @@ class WorkerLink:
             if after > end:
                 break
             if after > begin and data[begin] == worker_wire.MARK:
-                self._send_on()  # what came before it was decided by what was known before it
-                self._cost.forward(1, after - begin, 0)  # a host that comes or goes is of use
-                self._told(worker_wire.decode(bytes(view[begin:after])))
+                self._hear(bytes(view[begin:after]))
             else:
                 hub, namespace = cluster_frames.within_hub(data, begin, after)
                 receiver, frames = self.receiver(hub), begin + cluster_frames.HEADER
@@ -228,6 +271,16 @@ class WorkerLink:
                 break
         self.traffic.received_bytes += at - start
         return at
+
+    def _hear(self, content: bytes) -> None:
+        """Take what the other worker says beside frames. Raises ProtocolError."""
+        self._cost.forward(1, len(content), 0)  # a host that comes or goes is of use
+        message = worker_wire.decode(content)
+        if isinstance(message, WindowEnd):
+            self._allowed.upto = message.upto
+            return
+        self._send_on()  # what came before it was decided by what was known before it
+        self._told(message)
 
     def close(self) -> None:
         """End the link; only to be called by the greenlet that has read it. What waits is dropped."""

@@ -1,4 +1,4 @@
-"""What processes of one hub tell each other about hosts: one has come or left, and at which hubs others are.
+"""What processes of one hub tell each other: hosts have come or left, or are at other hubs; how far to go.
 
 Knows: the layout. Refuses to know: who keeps that (worker_registry), what else a link carries (worker_link).
 
@@ -22,6 +22,8 @@ The cluster's process tells workers of other hubs (worker_relay); WHOLE comes fr
            what clients are told of the cluster
     7  count (4)
            so many sessions are at the sender, a worker
+    8  upto (8)
+           bytes that the other end may have sent since the link began, 0 for any number (session_window)
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from typing import NamedTuple
 from lib.errors import ProtocolError
 
 MARK = 0xD0
-COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS = 1, 2, 3, 4, 5, 6, 7
+COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS, WINDOW = 1, 2, 3, 4, 5, 6, 7, 8
 _HEAD = struct.Struct("!BB16sQB")
 _HUB = struct.Struct("!BBHB")
 _AT = struct.Struct("!BB16sB")
 _SESSIONS = struct.Struct("!BBI")
+_WINDOW = struct.Struct("!BBQ")
 _ONE = struct.Struct("!HQB")
 _SIZES = (0, 16)
 
@@ -89,7 +92,14 @@ class SessionCount(NamedTuple):
     sessions: int
 
 
-Message = Claim | HubNumber | FarHost | Whole | ClusterMark | SessionCount
+class WindowEnd(NamedTuple):
+    """How far the other end may go by this link."""
+
+    upto: int
+    """Bytes since the link began; 0 for any number."""
+
+
+Message = Claim | HubNumber | FarHost | Whole | ClusterMark | SessionCount | WindowEnd
 
 
 def encode(message: Message) -> bytes:
@@ -109,6 +119,8 @@ def encode(message: Message) -> bytes:
         return bytes([MARK, CLUSTER]) + b"".join(both)
     if isinstance(message, SessionCount):
         return _SESSIONS.pack(MARK, SESSIONS, message.sessions)
+    if isinstance(message, WindowEnd):
+        return _WINDOW.pack(MARK, WINDOW, message.upto)
     return bytes([MARK, WHOLE])
 
 
@@ -136,6 +148,8 @@ def decode(content: bytes) -> Message:
             return _far_host(content)
         if kind == SESSIONS and len(content) == _SESSIONS.size:
             return SessionCount(_SESSIONS.unpack(content)[2])
+        if kind == WINDOW and len(content) == _WINDOW.size:
+            return WindowEnd(_WINDOW.unpack(content)[2])
         if kind == CLUSTER:
             return _cluster_mark(content)
     except (struct.error, IndexError):

@@ -33,7 +33,18 @@ from typing import Any, Self
 
 from tests.bench.quiet import LOCK, resident_mb
 from tests.hostile import streams, two_hubs
-from tests.hostile.attacks import BEHIND, CLUSTER, LINKS_PORT, LISTED, LOGIN, LOGINS, NAMED, SECRET, Attack
+from tests.hostile.attacks import (
+    BEHIND,
+    CLUSTER,
+    LINKS_PORT,
+    LISTED,
+    LOGIN,
+    LOGINS,
+    NAMED,
+    SECRET,
+    WORKERS,
+    Attack,
+)
 from tests.hostile.newcomer import EVERY
 from tests.hostile.peer import PORTS, SLOW
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, connect
@@ -105,7 +116,7 @@ def config(variant: str, only: str = "") -> str:
     }
     if variant == NAMED:
         router |= {"address": f"{streams.NAMED_HUB}/24", "dnsDomain": streams.DOMAIN}
-    if variant in (LISTED, BEHIND):
+    if variant in (LISTED, BEHIND, WORKERS):
         rules = [
             {"action": "allow", "from": "host-1", "protocol": "tcp", "port": 1000 + n} for n in range(98)
         ]
@@ -115,6 +126,8 @@ def config(variant: str, only: str = "") -> str:
             {"action": "allow", "from": "host-1", "protocol": "icmp"},
         ]
     whole: dict[str, object] = {"services": services, "routers": [router]}
+    if variant == WORKERS:
+        whole["workers"] = 2
     if variant == CLUSTER:  # nobody needs a Redis to flood it by links
         handler["metadata"] |= {"sd": "registry"}
         where = f"{NET}.1:{LINKS_PORT}"
@@ -330,8 +343,11 @@ class Arena:
         kind = kind or self.kind
         with ExitStack() as stack:
             if attack.sink:
-                sink = self.crowd.popen(
-                    sys.executable, "-m", "tests.hostile.sink", kind, f"{NET}.1", str(seconds + 60 + PATIENCE)
+                place, hub = (
+                    (self.street, "10.77.4.1") if self.variant == BEHIND else (self.crowd, f"{NET}.1")
+                )
+                sink = place.popen(
+                    sys.executable, "-m", "tests.hostile.sink", kind, hub, str(seconds + 60 + PATIENCE)
                 )
                 stack.callback(sink.stop, signal.SIGKILL)
                 sink.wait_line("reading")

@@ -23,9 +23,11 @@ from tests.support import packets as p
 ALL = ("tcp", "tls", "ws", "wss")
 ENCRYPTED = ("tls", "wss")
 WEBSOCKET = ("ws", "wss")
-OPEN, LISTED, LOGINS, NAMED, CLUSTER, BEHIND = "open", "listed", "logins", "named", "cluster", "behind"
+OPEN, LISTED, LOGINS, NAMED, CLUSTER = "open", "listed", "logins", "named", "cluster"
+BEHIND, WORKERS = "behind", "workers"
 """Hubs: anybody may do anything; an access list of 100 rules; an auther with scrypt passwords; an address, and
-answers about names; a hub of a cluster; one with that access list, behind another one that has none (two_hubs)."""
+answers about names; a hub of a cluster; one with that access list, behind another one that has none (two_hubs);
+one with that access list and two workers."""
 LINKS_PORT, SECRET = 8450, "a secret of thirty-two letters, or more"
 """Of that cluster's links: its attackers have the secret, so they may be any hub."""
 LINKS = 4
@@ -130,7 +132,7 @@ class Attack:
     reads: bool = True
     hub: str = OPEN
     sink: bool = False
-    """Whether an accomplice reads at streams.SINK."""
+    """Whether an accomplice reads at streams.SINK; of two hubs at the tried one."""
     framed: bool = True
     """Whether the stream becomes WebSocket messages where the transport is one."""
     one_address: bool = False
@@ -453,6 +455,24 @@ ATTACKS = (
            hub=CLUSTER, kinds=("tcp",), framed=False),
     Attack("new flows that the hub behind denies", streams.denied_flows, hub=BEHIND, kinds=("tcp",)),
     Attack("tiny packets that the hub behind denies", streams.denied_flow, hub=BEHIND, kinds=("tcp",)),
+    Attack("fragments that the hub behind denies", partial(streams.fragments, target=streams.INNOCENT),
+           hub=BEHIND, kinds=("tcp",)),
+    Attack("new flows that the hub behind has no route for", streams.nowhere, hub=BEHIND, kinds=("tcp",)),
+    Attack("packets too big for a host at the hub behind", streams.too_big, hub=BEHIND, kinds=("tcp",)),
+    Attack("new flows that the hub behind lets through", streams.allowed_flows, hub=BEHIND, sink=True,
+           kinds=("tcp",)),
+    Attack("echo requests that the hub behind lets through", streams.echoes, hub=BEHIND, sink=True,
+           kinds=("tcp",)),
+    Attack("superpackets of 128 × 1 byte for the hub behind", streams.small_segments, greets=True, hub=BEHIND,
+           sink=True, kinds=("tcp",)),
+    Attack("frames of one byte of junk, two workers", streams.junk, hub=WORKERS, kinds=("tcp",)),
+    Attack("new flows that 100 rules deny, two workers", streams.denied_flows, hub=WORKERS, kinds=("tcp",)),
+    Attack("fragments, two workers", streams.fragments, hub=WORKERS, sink=True, kinds=("tcp",)),
+    Attack("superpackets of 128 × 1 byte, two workers", streams.small_segments, greets=True, hub=WORKERS,
+           sink=True, kinds=("tcp",)),
+    Attack("connections, more than are let in, two workers", run=more_than_are_let_in, hub=WORKERS,
+           kinds=("tcp",)),
+    Attack("logins, and gone, two workers", run=join_and_leave, hub=WORKERS, kinds=("tcp",)),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),
     Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),

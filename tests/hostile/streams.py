@@ -172,13 +172,19 @@ def wrong_source(number: int) -> bytes:
     return flows("192.168.99.9", INNOCENT, 1 << 15)
 
 
-def fragments(number: int) -> bytes:
+def fragments(number: int, target: str = SINK) -> bytes:
     """First and later fragments, each of another packet."""
     source, found = address_of(number), []
     for n in range(1 << 13):
-        first = p.udp(source, SINK, bytes(16), ports=(1 + n, 9), identity=n, fragment=p.MORE_FRAGMENTS)
-        found += [first, p.ip(source, SINK, p.UDP, bytes(8), identity=n, fragment=3)]
+        first = p.udp(source, target, bytes(16), ports=(1 + n, 9), identity=n, fragment=p.MORE_FRAGMENTS)
+        found += [first, p.ip(source, target, p.UDP, bytes(8), identity=n, fragment=3)]
     return p.stream(found)
+
+
+def echoes(number: int) -> bytes:
+    """Echo requests to the sink: packets without ports, so no two of them are a flow."""
+    source = address_of(number)
+    return b"".join(p.frame(p.icmp(source, SINK, payload=b"x", identifier=n)) for n in range(1 << 15))
 
 
 def tiny_to_the_deaf(number: int) -> bytes:

@@ -7,8 +7,9 @@ Refuses to know: who attacks how (attacks), what is measured (arena).
              +--- the near hub (as host-1) --- link --- the tried hub --+
     crowd ---+                                                         +-- newcomer
 
-The near hub lets everything through, and the tried one has an access list. Pings of host-1 to host-2 go the
-same way as what attackers send: what one of them costs the tried hub shall not be the others' loss.
+The near hub lets everything through, and has a route that the tried one, with its access list, has not. Pings
+of host-1 to host-2 go the same way as what attackers send: what one of them costs the tried hub shall not be the
+others' loss.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 from contextlib import ExitStack
 from typing import Any
 
+from tests.hostile import streams
 from tests.hostile.peer import PORTS
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process
 from tests.support.redis_server import Redis
@@ -38,7 +40,9 @@ def config(whole: str, kind: str, which: str) -> str:
         for number, address in enumerate(ADDRESSES[which], 1)
     ]  # fmt: skip
     if which == "near":
-        made["routers"][0].pop("acl", None)
+        router = made["routers"][0]
+        router.pop("acl", None)
+        router["routes"].append({"dst": f"{streams.NOWHERE}.0.0/16", "gateway": "host-2"})
     link = f"127.0.0.1:{LINKS[which]}"
     made["sds"] = [{"name": "registry", "redis": {"addr": "127.0.0.1:6380"}}]
     made["cluster"] = {"name": which, "link": {"listen": link, "address": link, "secret": SECRET}}

@@ -17,7 +17,9 @@ from lib import framing
 from lib.cluster_link import Receiver
 from lib.cluster_links import Links
 from lib.forward_drop_reasons import Reason
+from lib.session_control import SessionControl
 from lib.session_cost import BURST_SECONDS, Cost
+from lib.session_window import LEAST
 from tests.support import packets as p
 from tests.unit.test_cluster_hosts import World
 from tests.unit.test_cluster_links import Hub, packet, wait_for
@@ -121,6 +123,38 @@ def test_links_that_flood_have_turns_in_the_share_of_all_that_is_expensive(
     finally:
         over = True
         gevent.joinall(running)
+        target.links.stop()
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_far_hub_keeps_what_a_hub_that_reads_slowly_has_no_time_for(
+    monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    """There hosts take turns; on its way, and in our kernel, a ping waits behind all that is dear."""
+    if not keeps:  # as the release before
+        monkeypatch.setattr(SessionControl, "allow", lambda control, upto: None)
+    target, other = Flooded("hub-1", True), Hub("hub-2")
+    other.knows(target)
+    on_the_way = list[int]()
+    try:
+        other.send("hub-1", packet(0))
+        wait_for(lambda: (link := other.links.link_with("hub-1")) is not None and link.is_ready)
+        wait_for(lambda: target.links.link_with("hub-2") is not None)
+        there, here = other.links.link_with("hub-1"), target.links.link_with("hub-2")
+        assert there is not None
+        assert here is not None
+        for number in range(2000):
+            other.send("hub-1", packet(number % 500))
+
+        def looked() -> int:
+            on_the_way.append(there.stream.written - here.stream.received)
+            return len(on_the_way)
+
+        wait_for(lambda: looked() > 100)
+        assert (sorted(on_the_way)[75] < 3 * LEAST) == keeps
+        assert bool(there._allowed.upto) == keeps
+    finally:
+        other.links.stop()
         target.links.stop()
 
 

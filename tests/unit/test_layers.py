@@ -148,6 +148,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "session_codel",
             "session_pacing",
             "session_turns",
+            "session_window",
             "limits",
             "hub_proxies",
             "client_backoff",

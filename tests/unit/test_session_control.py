@@ -8,7 +8,7 @@ from lib import __version__, framing, push_settings, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.session_control import SessionControl
-from lib.wire_control import ALL_FEATURES, Drain, Feature, Hello, Ping, Pong, Switch
+from lib.wire_control import ALL_FEATURES, Drain, Feature, Hello, Ping, Pong, Switch, Window
 
 TOKEN = bytes(range(8))
 HELLO = Hello(bytes(16), 3, 1400, "tunrouter 9", ALL_FEATURES)
@@ -181,3 +181,14 @@ def test_of_long_messages_of_a_type_the_last_one_is_read_and_no_other(
     assert len(talk.control.receive([settings, bad] * 100, 0.0)) == 1
     assert sorted(read) == [1, 8]
     assert talk.traffic.drops == {Reason.BAD_CONTROL: 1}
+
+
+def test_a_window_is_said_to_who_keeps_it() -> None:
+    keeps, does_not = Talk(greeted=False), Talk()
+    hello = Hello(bytes(16), 3, 0, "tunrouter 9", ALL_FEATURES | Feature.WINDOW)
+    keeps.control.receive([wire_control.encode_hello(hello)], 0.0)
+    for talk in (keeps, does_not):
+        talk.control.allow(16_384)
+    assert (keeps.wire.sent, does_not.wire.sent) == ([Window(16_384)], [])
+    said = wire_control.encode_window(Window(9))
+    assert keeps.control.receive([said], 1.0) == [Window(9)], "what it means is the link's affair"

@@ -12,6 +12,7 @@ from lib.session_cost import (
     FIRST,
     FORGIVEN,
     LEAST,
+    LINK_BURSTS,
     MOST,
     TURN_SECONDS,
     Cost,
@@ -295,21 +296,14 @@ def test_it_stays_within_its_bounds(history: list[tuple[int, float, int, float]]
         assert cost.debt >= 0
 
 
-def test_little_of_a_link_lies_unread_while_much_of_it_is_dropped_unseen() -> None:
-    cost, seen = session("link"), list[bool]()
-    turns(cost, 100e-6, 1, (10, 1000, 0), 1000)
-    seen.append(cost.keeps_little)
-    for now in (1.0, 1.9):
-        cost.begin(1000)
-        cost.forward(1, 50, 0)
-        cost.skip(1, 300, 9000)
-        cost.end(900e-6, now)
-        seen.append(cost.keeps_little)
-        turns(cost, 100e-6, 5, (10, 1000, 0), 1000, now + 0.5)
-        seen.append(cost.keeps_little)  # for a while
-    turns(cost, 100e-6, 1, (10, 1000, 0), 1000, 1.9 + 1.1)
-    assert [*seen, cost.keeps_little] == [False, True, True, True, True, False]
-    assert cost.debt == 0, "to drop it was worth its time"
+def test_a_link_may_owe_as_much_as_several_sessions() -> None:
+    """It is not known at once which of its hosts it is for."""
+    for transport, times in (("tcp", 1), ("link", LINK_BURSTS)):
+        cost = session(transport)
+        turns(cost, TURN_SECONDS / 2, int(2 * times * BURST_SECONDS / TURN_SECONDS) - 1)
+        assert not cost.expensive
+        turns(cost, TURN_SECONDS / 2, 3)
+        assert cost.expensive
 
 
 def test_a_frame_that_is_dropped_unseen_is_worth_no_more_than_it_needs() -> None:

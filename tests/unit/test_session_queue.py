@@ -517,6 +517,39 @@ def test_at_a_slow_rate_a_superpacket_goes_in_pieces(make: Any, mbit: float) -> 
     assert not traffic.drops
 
 
+def test_turns_that_become_shorter_are_so_for_those_who_wait_already() -> None:
+    """Until a rate is known turns are long: at a slow one a host would wait for as many of them as there are others."""
+    queue, traffic, count = SendQueue(10**7, 99.0), Traffic(), 16
+    for number in range(count):
+        queue.push(flow(number, 100, f"10.0.1.{number}") * 1000, 0, traffic)
+    assert queue.pop(0, traffic)
+    queue.rate = 300_000.0
+    late = flow(1, 50, "10.0.2.1")
+    queue.push(late, 0, traffic)
+    before = 0
+    while late not in (run := queue.pop(0, traffic)):
+        before += len(run)
+    assert before < 3 * count * max(1600, queue.rate * session_queue.SLICE_SECONDS)
+    assert before < count * QUANTUM / 3
+
+
+def test_who_waits_for_others_loses_nothing() -> None:
+    """Pings of one host, late for seconds, behind others whose packets are dropped for they keep a queue."""
+    queue, traffic, ping, got = SendQueue(10**6, 2.0), Traffic(), p.frame(p.icmp(A, B)), 0
+    queue.rate = 40_000.0
+    for step in range(400):
+        now = step * 0.01
+        for number in range(40 if step % 20 == 0 else 0):
+            queue.push(flow(number, 1000, f"10.0.1.{number}") * 1, now, traffic)
+        if step % 20 == 0:
+            queue.push(ping, now, traffic)
+        got += queue.pop(now, traffic).count(ping)
+    while run := queue.pop(now, traffic):
+        got += run.count(ping)
+    assert got == 20
+    assert traffic.drops[Reason.QUEUE_CODEL] > 10
+
+
 @pytest.mark.parametrize("rate", [0.0, 25e6, 1e9])
 def test_at_full_speed_nothing_is_cut(rate: float) -> None:
     queue, traffic = SendQueue(10**6, 99.0), Traffic()

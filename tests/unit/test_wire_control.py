@@ -73,6 +73,11 @@ def test_what_is_no_prefix_ends_them(wire: str) -> None:
         (wire_control.encode_drain(hold=True), "f0 04 01 00 01 01", wire_control.Drain(hold=True)),
         (wire_control.encode_switch(), "f0 09", wire_control.Switch()),
         (
+            wire_control.encode_window(wire_control.Window(70_000)),
+            "f0 0a 01 0008 0000000000011170",
+            wire_control.Window(70_000),
+        ),
+        (
             wire_control.encode_advice(wire_control.Advice(5, "hö-2")),
             "f0 05 01 0004 00000005 02 0005 68c3b62d32",
             wire_control.Advice(5, "hö-2"),

@@ -17,7 +17,9 @@ import pytest
 from lib import framing, worker_channel, worker_wire
 from lib.counters import Traffic
 from lib.errors import ProtocolError
+from lib.forward_drop_reasons import Reason
 from lib.session_cost import Cost
+from lib.session_window import LEAST, LEAST_SENT, MOST_SECONDS
 from lib.worker_link import BUFFER_BYTES, WorkerLink
 from lib.worker_wire import Claim, Message
 from tests.support.packets import udp
@@ -188,3 +190,42 @@ def test_what_belongs_on_no_link_ends_it(content: bytes) -> None:
         one.link._sock.send(framing.encode(content))
         other.reading.join(5)
         assert other.error
+
+
+def test_a_worker_that_reads_slowly_has_little_on_its_way() -> None:
+    with linked() as (one, other):
+        other.work = 0.0005
+        one.link.send(SPACE, [frame(0, 200)])
+        wait(other, 1)
+        sent = [frame(number, 200) for number in range(800)]
+        began, on_the_way = time.monotonic(), list[int]()
+        for start in range(0, len(sent), 10):
+            for run in sent[start : start + 10]:
+                one.link.send(SPACE, [run])
+            gevent.sleep(0)
+        with gevent.Timeout(10):  # it is one flow, of which CoDel drops some
+            while len(other.seen) + one.drops.dropped <= len(sent):
+                gevent.sleep(0.001)
+                on_the_way.append(one.link._written - other.link._received)
+        spent = time.monotonic() - began
+        bound = 3 * max(LEAST, int(other.link._received / spent * MOST_SECONDS)) + LEAST_SENT
+        assert sorted(on_the_way)[len(on_the_way) * 3 // 4] < bound
+        came = [found for _, found in other.frames[1:]]
+        assert came == [one for one in sent if one in set(came)], "in their order"
+        assert set(one.drops.drops) <= {Reason.QUEUE_CODEL}
+
+
+def test_two_workers_that_read_slowly_do_not_wait_for_each_other() -> None:
+    with linked() as ends:
+        for end in ends:
+            end.work = 0.0005
+            end.link.send(SPACE, [frame(0, 200)])
+        for end in ends:
+            wait(end, 1)
+        for number in range(400):
+            for end in ends:
+                end.link.send(SPACE, [frame(number, 200)])
+        for end, far in (ends, ends[::-1]):
+            with gevent.Timeout(10):
+                while len(end.seen) + far.drops.dropped <= 400:
+                    gevent.sleep(0.001)

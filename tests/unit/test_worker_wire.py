@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lib import worker_wire
 from lib.errors import ProtocolError
-from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole
+from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole, WindowEnd
 from tests.support.texts import from_bytes
 
 SPACES, TIMES = st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1)
@@ -26,7 +26,8 @@ AT = st.lists(st.tuples(st.integers(0, 4095), TIMES, st.binary(max_size=16)), ma
 FAR = st.builds(FarHost, SPACES, from_bytes(255), AT)
 MARKS = st.builds(ClusterMark, ONE_OR_NONE, ONE_OR_NONE)
 COUNTS = st.builds(SessionCount, st.integers(0, 2**32 - 1))
-MESSAGES = st.one_of(CLAIMS, HUBS, FAR, MARKS, COUNTS, st.just(Whole()))
+WINDOWS = st.builds(WindowEnd, st.integers(0, 2**64 - 1))
+MESSAGES = st.one_of(CLAIMS, HUBS, FAR, MARKS, COUNTS, WINDOWS, st.just(Whole()))
 
 
 @given(MESSAGES)
@@ -53,6 +54,7 @@ def test_any_bytes_are_a_message_or_none(data: bytes, kind: int) -> None:
         ClusterMark(bytes(16), bytes(16)),
         Whole(),
         SessionCount(7),
+        WindowEnd(70_000),
     ],
 )
 def test_a_message_that_is_cut_off_is_none(message: Message) -> None:
@@ -64,7 +66,14 @@ def test_a_message_that_is_cut_off_is_none(message: Message) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xd0\x05\x00", b"\xd0\x03\x00\x01\x04hub-2", b"\xd0\x06\x01n\x00", b"\xd0\x07\x00", b"\xd0\x08"],
+    [
+        b"\xd0\x05\x00",
+        b"\xd0\x03\x00\x01\x04hub-2",
+        b"\xd0\x06\x01n\x00",
+        b"\xd0\x07\x00",
+        b"\xd0\x08",
+        b"\xd0\x09",
+    ],
 )
 def test_what_is_no_message(content: bytes) -> None:
     with pytest.raises(ProtocolError):
