@@ -40,6 +40,7 @@ from tests.hostile.attacks import (
     LISTED,
     LOGIN,
     LOGINS,
+    MOST,
     NAMED,
     SECRET,
     WORKERS,
@@ -53,8 +54,6 @@ from tests.support.program import OVERLAY_1, OVERLAY_2, TUNROUTER, program_pid, 
 FIRST = ("chrt", "-f", "1")
 """Before the command lines of the innocents: they are not what is measured, so they get their core at once."""
 NET = "10.77.3"
-MOST = 16
-"""Attackers at once."""
 ALONE_MS = 10.0
 """The longest ping of an undisturbed machine; and what is normal again."""
 ALONE_SECONDS = 2.0

@@ -30,6 +30,8 @@ answers about names; a hub of a cluster; one with that access list, behind anoth
 one with that access list and two workers."""
 LINKS_PORT, SECRET = 8450, "a secret of thirty-two letters, or more"
 """Of that cluster's links: its attackers have the secret, so they may be any hub."""
+MOST = 16
+"""Attackers at once."""
 LINKS = 4
 """Links of one attacker, each as another hub."""
 QUESTIONS, EVERY = 100, 0.01
@@ -137,6 +139,8 @@ class Attack:
     """Whether the stream becomes WebSocket messages where the transport is one."""
     one_address: bool = False
     """Whether all attackers share one address; otherwise each has its own."""
+    counts: tuple[int, ...] = (1, MOST)
+    """How many attack at once."""
 
     def prepared(self, number: int, kind: str) -> bytes:
         """The stream as it goes over this transport."""
@@ -467,12 +471,12 @@ ATTACKS = (
            sink=True, kinds=("tcp",)),
     Attack("frames of one byte of junk, two workers", streams.junk, hub=WORKERS, kinds=("tcp",)),
     Attack("new flows that 100 rules deny, two workers", streams.denied_flows, hub=WORKERS, kinds=("tcp",)),
-    Attack("fragments, two workers", streams.fragments, hub=WORKERS, sink=True, kinds=("tcp",)),
+    Attack("fragments, two workers", streams.fragments, hub=WORKERS, sink=True, kinds=("tcp",), counts=(1,)),
     Attack("superpackets of 128 × 1 byte, two workers", streams.small_segments, greets=True, hub=WORKERS,
-           sink=True, kinds=("tcp",)),
+           sink=True, kinds=("tcp",), counts=(1,)),
     Attack("connections, more than are let in, two workers", run=more_than_are_let_in, hub=WORKERS,
            kinds=("tcp",)),
-    Attack("logins, and gone, two workers", run=join_and_leave, hub=WORKERS, kinds=("tcp",)),
+    Attack("logins, and gone, two workers", run=join_and_leave, hub=WORKERS, kinds=("tcp",), counts=(1,)),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),
     Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.arena import MOST, PATIENCE, Arena, Case
+from tests.hostile.arena import PATIENCE, Arena, Case
 from tests.hostile.attacks import ALL, ATTACKS, Attack
 from tests.support.marked import between, put_between
 from tests.support.netns import ROOT
@@ -98,7 +98,8 @@ def _most(figures: list[float], form: str, beyond: str) -> str:
 
 def _longest(cases: list[Case], kind: str) -> str:
     found = {case.count: f"{case.longest_ms:.0f}" for case in cases if case.kind == kind}
-    return " · ".join(found.get(count, "?") for count in (1, MOST)) if found else ""
+    counts = next(attack.counts for attack in ATTACKS if attack.name == cases[0].attack)
+    return " · ".join(found.get(count, "?") for count in counts) if found else ""
 
 
 def write_table(path: Path, cases: list[Case]) -> None:

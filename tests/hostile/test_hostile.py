@@ -46,7 +46,9 @@ def cases() -> list[object]:
     if os.environ.get("HOSTILE_SHORT"):
         found = [(BY_NAME[name], kind, MOST) for kind, name in SHORT.items()]
     else:
-        found = [(attack, kind, count) for attack in ATTACKS for kind in attack.kinds for count in (1, MOST)]
+        found = [
+            (attack, kind, count) for attack in ATTACKS for kind in attack.kinds for count in attack.counts
+        ]
     return [
         pytest.param(attack, kind, count, id=f"{attack.name.replace(' ', '-')}-{kind}-{count}")
         for attack, kind, count in found
