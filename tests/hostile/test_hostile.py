@@ -21,7 +21,6 @@ import pytest
 from tests.hostile.arena import (
     ENOUGH_MS,
     JOIN_SECONDS,
-    MOST,
     NORMAL_SECONDS,
     Case,
     Run,
@@ -29,7 +28,7 @@ from tests.hostile.arena import (
     memory_bound_mb,
     one_at_a_time,
 )
-from tests.hostile.attacks import ATTACKS, BY_NAME, SHORT, Attack
+from tests.hostile.attacks import ATTACKS, BY_NAME, MOST, SHORT, Attack
 from tests.hostile.conftest import Arenas, Note
 
 pytestmark = [

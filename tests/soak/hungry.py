@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hostile.arena import MOST, Arena, Memory, cores, judged, memory_bound_mb
-from tests.hostile.attacks import BY_NAME
+from tests.hostile.arena import Arena, Memory, cores, judged, memory_bound_mb
+from tests.hostile.attacks import BY_NAME, MOST
 from tests.support.netns import Namespace, Process
 from tests.support.program import TUNROUTER, program_pid
 
