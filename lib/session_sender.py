@@ -32,7 +32,7 @@ from lib.service_scheduling import breathe
 from lib.session_budget import Budget
 from lib.session_pacing import Pacing
 from lib.session_queue import SendQueue
-from lib.session_window import Allowed
+from lib.session_window import PAUSE_SECONDS, Allowed
 from lib.stream_layer import AnyStream
 from lib.stream_options import NOTSENT_LOWAT
 
@@ -66,18 +66,8 @@ class SessionSender:
     __slots__ = (
         *("_delayed", "_direct", "_goes_on", "_moment", "_most", "_queue", "_run", "_sent", "_since"),
         *("_taken", "_total", "_total_since", "_wakes"),
-        *(
-            "beside",
-            "budget",
-            "closed_because",
-            "meter",
-            "pacing",
-            "rate",
-            "stream",
-            "traffic",
-            "window",
-            "writer",
-        ),
+        *("beside", "budget", "closed_because", "meter", "pacing", "rate", "stream", "traffic", "window"),
+        "writer",
     )
 
     def __init__(
@@ -96,31 +86,25 @@ class SessionSender:
         self.meter: Meter | None = None
         """The rate limits of this direction; None for none."""
         self.window: Allowed | None = None
-        """How far the far end lets us go, of a link; None for any far."""
+        """How far the far end of a link lets us go; None for any far."""
         self.budget = budget or Budget(2 * max_bytes + RUN_BYTES)
-        """The memory that all that waits for peers may use together."""
         self.rate = 0.0
         """Bytes a second at which the queue drains, as last measured; 0 while that is unknown."""
         self._queue = SendQueue(max_bytes, max_seconds, self.budget)
-        self._most = FIRST_BYTES
-        """Bytes that the writer takes from the queue at a time: what drains in a moment."""
-        self._direct: float = FIRST_BYTES
-        """Bytes of the longest run that goes straight to the socket, past the queue, whoever the peer is."""
+        self._most, self._direct = FIRST_BYTES, float(FIRST_BYTES)
+        """Bytes that the writer takes from the queue at a time, which drain in a moment; and of the longest
+        run that goes straight to the socket, past the queue, whoever the peer is."""
         self.pacing = Pacing()
         """The bound on what the kernel sends where a wire limits it."""
-        self._since = 0.0
-        """When the present measurement of the rate began; 0 until the kernel takes bytes again."""
-        self._taken = 0
-        """Bytes that the stream has taken since then, and those that it had but the kernel had not."""
-        self._delayed, self._wakes = False, 0
-        """Whether a rate limit has made the writer wait since then, and how often it was woken."""
+        self._since, self._taken, self._delayed, self._wakes = 0.0, 0, False, 0
+        """When the present measurement began (0 until the kernel takes bytes again), what the stream has
+        taken since (or the kernel had not), whether limits made the writer wait, how often it was woken."""
         self._moment = MOMENT_SECONDS
         """What drains in this time is taken from the queue at a time."""
         self._total_since, self._total = time.monotonic(), 0
         """Bytes that the stream has taken since then, whether there was a queue or not."""
-        self._run = b""
-        """The frames that the writer is sending; no longer in the queue, so they cannot be dropped."""
-        self._sent = 0  # how many bytes of it
+        self._run, self._sent = b"", 0
+        """What the writer sends, which cannot be dropped any more; how much of it is sent."""
         self.writer: gevent.Greenlet | None = None
         """What sends the frames that wait; None where none do."""
         self._goes_on: Event | None = None
@@ -157,16 +141,15 @@ class SessionSender:
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames, or queue it, or drop it. The buffers may be reused when it returns."""
-        # While there is a writer, it alone writes: these frames must not overtake those in the queue.
-        if self.writer is not None:
+        if self.writer is not None:  # it alone writes: these frames must not overtake those in the queue
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             return
         size = sum(map(len, buffers))
         # On a slow wire a long run would be a queue in the kernel, one without turns. A near peer that takes
-        # all at once has no such wire, though its rate stays unknown: no queue lasts.
+        # all has no such wire, though its rate stays unknown: no queue lasts.
         is_long = size > self._direct and (self.rate or not self.stream.trip().keeps_up)
-        is_shut = self.window is not None and self.window.wait(time.monotonic())
-        if is_long or is_shut or (self.meter is not None and self.meter.wait(time.monotonic())):
+        is_long = is_long or (self.window is not None and self.window.is_shut(time.monotonic()))
+        if is_long or (self.meter is not None and self.meter.wait(time.monotonic())):
             self._queue.push(b"".join(buffers), time.monotonic(), self.traffic)
             self._begin_to_write()
             return
@@ -179,10 +162,9 @@ class SessionSender:
         self._total += sent
         if self.meter is not None:
             self._count(buffers)
-        # The kernel did not take all of it, or a layer (TLS) still holds bytes: the writer sends the rest.
         if sent < size:
             self._hold(b"".join(buffers), sent)
-        if sent < size or self.stream.pending:
+        if sent < size or self.stream.pending:  # the kernel has not taken all of it
             self._begin_to_write()
 
     def reply(self, frame: bytes) -> None:
@@ -224,7 +206,7 @@ class SessionSender:
             self._goes_on.wait(READER_SECONDS)
 
     def close(self, because: str) -> None:
-        """End the session: the greenlet that reads it sees the stream's end. `because` is for the log."""
+        """End the session: its reader sees the stream's end. `because` is for the log."""
         self.closed_because = because
         self.stream.shutdown()
 
@@ -254,9 +236,8 @@ class SessionSender:
         ahead = 0  # runs that a fast peer may still be given before the event loop looks at all sockets
         try:
             while True:
-                # To the last byte: a frame whose beginning has been sent cannot be dropped any more, since
-                # the peer finds the next frame only by this one's length. A layer (TLS) may have taken the
-                # whole run and still have bytes pending, which go out with an empty try_send.
+                # To the last byte: a frame that has begun cannot be dropped, as its length leads to the next.
+                # A layer (TLS) may still have bytes pending, which go out with an empty try_send.
                 view = memoryview(self._run)
                 while self._sent < len(view) or stream.pending:
                     if ahead:
@@ -276,9 +257,10 @@ class SessionSender:
                 if self.meter is not None and (delay := self.meter.wait(time.monotonic())):
                     self._delayed = True
                     gevent.sleep(delay)
-                if self.window is not None:
-                    self._await_window(self.window)
-                # A small run, since what has been taken from the queue is a queue without turns again.
+                while self.window is not None and self.window.is_shut(time.monotonic()):
+                    self._delayed = True
+                    gevent.sleep(PAUSE_SECONDS)
+                # A small run: what has been taken from the queue is a queue without turns again.
                 most = self._most if self.meter is None else min(self._most, self.meter.slice)
                 most = most if self.window is None else min(most, self.window.slice)
                 self._hold(self._queue.pop(time.monotonic(), self.traffic, most))
@@ -297,14 +279,6 @@ class SessionSender:
             raise
         else:
             self._finish()
-
-    def _await_window(self, window: Allowed) -> None:
-        """Wait while the far end takes no more; also here frames are still in the queue."""
-        delay = window.wait(time.monotonic())
-        while delay:
-            self._delayed = True
-            gevent.sleep(delay)
-            delay = window.again(time.monotonic())
 
     def _measure(self) -> None:
         """Measure how fast the queue drains; called each time when the kernel takes bytes again.
@@ -383,7 +357,7 @@ class SessionSender:
         self._most = int(min(RUN_BYTES, max(LEAST_BYTES, self.rate * self._moment)))
         self._direct = float("inf") if fast else self._most
         self._queue.rate = 0.0 if fast else self.rate
-        # The kernel may hold two runs, so that it never runs dry while the writer fetches the next one.
+        # Two runs, so that the kernel never runs dry while the writer fetches the next one.
         self.stream.hold_unsent(min(NOTSENT_LOWAT, 2 * self._most))
         if not fast:
             self._go_on()

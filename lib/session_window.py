@@ -118,20 +118,20 @@ class Allowed:
 
     def __init__(self, sent: Callable[[], int]) -> None:
         """`sent` gives the bytes that were sent since the link began."""
-        self._sent = sent
+        self._sent, self._since = sent, 0.0
         self.upto = 0
         """Bytes since the link began; 0 for any number."""
-        self._since = 0.0
 
-    def wait(self, now: float) -> float:
-        """Seconds until it is to be looked again; 0 where more may be sent."""
+    def is_shut(self, now: float) -> bool:
+        """Whether nothing may be sent now; it is to be looked again after PAUSE_SECONDS."""
+        if not self.upto or self._sent() < self.upto:
+            self._since = 0.0
+            return False
+        self._since = self._since or now
+        if now - self._since < STALL_SECONDS:
+            return True
         self._since = now
-        return self.again(now)
-
-    def again(self, now: float) -> float:
-        """The same after that wait."""
-        is_shut = self.upto and self._sent() >= self.upto and now - self._since < STALL_SECONDS
-        return PAUSE_SECONDS if is_shut else 0.0
+        return False
 
     @property
     def slice(self) -> int:

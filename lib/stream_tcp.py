@@ -41,7 +41,6 @@ more (loopback), or hardly any of them would be let in."""
 REST_SECONDS = 0.1
 """Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
-
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
 _OriginalSocket = monkey.get_original("socket", "socket")
 
@@ -223,10 +222,7 @@ class Stream:
             self._shrunk = stream_options.shrink_unread(self._sock, most, self._shrunk)
 
     def has_closed(self) -> bool:
-        """Whether the peer has closed or reset the connection; bytes of it may still wait to be received.
-
-        True also once this side has closed it.
-        """
+        """Whether the peer, or this side, has closed the connection; bytes may still wait to be received."""
         if self._sock.fileno() < 0:
             return True
         if self.is_mptcp:

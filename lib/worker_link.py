@@ -33,7 +33,7 @@ from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_cost import Cost
 from lib.session_queue import SendQueue
-from lib.session_window import Allowed, Window
+from lib.session_window import PAUSE_SECONDS, Allowed, Window
 from lib.worker_wire import Message, WindowEnd
 
 QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
@@ -110,7 +110,7 @@ class WorkerLink:
         out, packets = cluster_envelopes.enclose(namespace, buffers, hub)
         self.traffic.sent_packets += packets
         self.traffic.sent_bytes += sum(map(len, out))
-        if self._writer is None and self._allowed.wait(0.0):
+        if self._writer is None and self._allowed.is_shut(time.monotonic()):
             self._writer = gevent.spawn(self._write)
         if self._writer is not None:
             self._queue.push(b"".join(out), time.monotonic(), self._drops)
@@ -141,17 +141,15 @@ class WorkerLink:
     def _write(self) -> None:
         try:
             while self._rest or self._news or self._queue.size:
-                delay = self._allowed.wait(time.monotonic())
-                while delay and not self._rest and not self._news:
-                    gevent.sleep(delay)
-                    delay = self._allowed.again(time.monotonic())
+                while not self._rest and not self._news and self._allowed.is_shut(time.monotonic()):
+                    gevent.sleep(PAUSE_SECONDS)
                 self._measure(time.monotonic())
                 self._hub.wait(self._writable)
                 try:
                     while self._fill() and (sent := self._sock.send(self._rest)):
                         self._rest = self._rest[sent:]
                         self._written += sent
-                        if not self._rest and self._allowed.wait(0.0):
+                        if not self._rest and self._allowed.is_shut(time.monotonic()):
                             break
                 except (BlockingIOError, InterruptedError):
                     pass

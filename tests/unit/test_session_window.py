@@ -65,7 +65,7 @@ class Link:
             self._send()
 
     def _send(self) -> None:
-        if self.allowed.wait(self.now):
+        if self.allowed.is_shut(self.now):
             return
         room = KERNELS - (self._sent - self.received)
         size = min(self._wire * TICK, room, max(self.allowed.slice, 0))
@@ -146,15 +146,18 @@ def test_what_little_comes_needs_few_words() -> None:
 def test_the_sender_waits_and_sends_a_packet_now_and_then() -> None:
     sent = 0
     allowed = Allowed(lambda: sent)
-    assert (allowed.wait(1.0), allowed.slice) == (0.0, 1 << 30)
+    assert (allowed.is_shut(1.0), allowed.slice) == (False, 1 << 30)
     allowed.upto = 1000
-    assert (allowed.wait(1.0), allowed.slice) == (0.0, LEAST_SENT)
+    assert (allowed.is_shut(1.0), allowed.slice) == (False, LEAST_SENT)
     sent = 1000
-    assert allowed.wait(1.0) == PAUSE_SECONDS == allowed.again(1.0 + PAUSE_SECONDS)
-    assert allowed.again(1.0 + STALL_SECONDS) == 0.0, "both ends may wait for what the other one says"
-    assert allowed.wait(2.0) == PAUSE_SECONDS
+    assert allowed.is_shut(1.0)
+    assert allowed.is_shut(1.0 + PAUSE_SECONDS)
+    assert not allowed.is_shut(1.0 + STALL_SECONDS), "both ends may wait for what the other one says"
+    assert allowed.is_shut(1.0 + 1.5 * STALL_SECONDS)
     allowed.upto = 100_000
-    assert (allowed.again(2.001), allowed.slice) == (0.0, 99_000)
+    assert (allowed.is_shut(2.0), allowed.slice) == (False, 99_000)
+    sent = 100_000
+    assert allowed.is_shut(3.0)
 
 
 @given(
