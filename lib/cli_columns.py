@@ -224,7 +224,7 @@ CLUSTER = (
     Column("hosts", lambda row: number(row["hosts"]), right=True),
     Column("sessions", lambda row: number(row["sessions"]), 4, right=True),
     Column("rtt", lambda row: milliseconds(row["rtt_s"]) if row["rtt_s"] else "-", 3, right=True),
-    Column("datagrams", lambda row: row["datagrams"] or "-", 5),
+    Column("datagrams", lambda row: row.get("datagrams") or "-", 5),
     Column("version", lambda row: str(row["software"]).removeprefix("tunrouter ") or "-", 2),
     Column("up", lambda row: span(row["up_s"]), 5, right=True),
     Column("heard", lambda row: ago(row["heard_s"]) if row["heard_s"] is not None else "-", 6, right=True),

@@ -53,6 +53,7 @@ class Crews(Cluster):
         return start_client(self.topology.hub, "-L", listen, "-F", forward)
 
     def whole(self, number: int) -> dict[str, Any]:
+        """What a hub's status says."""
         status, said = run("status", "--json", "--control", self.control(number))
         assert status == 0, said
         found: dict[str, Any] = json.loads(said)

@@ -354,7 +354,6 @@ def test_captures_are_given_to_the_control_socket_and_the_web_api_alone() -> Non
             if isinstance(node, ast.ImportFrom) and node.module == "lib.capture_service":
                 uses.append((path.name, "import"))
     assert uses == [
-        ("api_process.py", "import"),
         ("api_x_trace.py", "import"),
         ("service.py", "parts.tapping.handlers"),
         ("service_parts.py", "import"),
