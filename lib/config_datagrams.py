@@ -48,11 +48,12 @@ def of_client(handler: Handler, nodes: Sequence[NodeSettings], found: Findings) 
 
 def of_link(link: ClusterLink, found: Findings) -> tuple[str, str]:
     """(channel, where other hubs send datagrams) of a cluster's links, which are TLS always."""
-    channel = _checked(link, "channel", _channel, AUTO, found)
+    channel = _checked(link, "channel", _channel, STREAM, found)
     where = _checked(link, "datagram", _where, "", found)
     if where and channel == STREAM:
         text = "'datagram' has no effect: there are no datagrams with channel: stream"
-        found.error(link.where("datagram"), text, "leave out one of the two")
+        hint = "leave out one of the two" if link.channel else "write channel: auto, as stream is the default"
+        found.error(link.where("datagram"), text, hint)
     return channel, where
 
 

@@ -87,8 +87,8 @@ CLUSTER_KEYS = (
         "link of a cluster",
         "channel",
         "`auto`, `stream` or `datagram`",
-        "`auto`",
-        "channel: stream",
+        "`stream`",
+        "channel: datagram",
         (
             "Whether links have a UDP channel, on the UDP port of the same number, by which UDP and ICMP go "
             "while that is better than the stream. `stream`: never. `auto` and `datagram` are the same here."
@@ -99,7 +99,7 @@ CLUSTER_KEYS = (
         "datagram",
         "host:port",
         "the address that was dialled, and the port of `listen`",
-        "datagram: hub-7.example:8446",
+        "datagram: hub-7.example:8446, channel: auto",
         (
             "Where other hubs send datagrams, if a NAT stands in front of this one. Without a host it is "
             "only another port."

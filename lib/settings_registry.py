@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lib.settings_sources import RedisSource
-from lib.settings_transport import AUTO
+from lib.settings_transport import STREAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ClusterSettings:
     cert_file: str = ""
     """The certificate by which other hubs know this one; empty where there is a secret."""
     key_file: str = ""
-    channel: str = AUTO
+    channel: str = STREAM
     """Whether links have datagrams beside their stream: AUTO, STREAM or DATAGRAM (settings_transport)."""
     datagram: str = ""
     """host:port at which other hubs reach the UDP port; empty for the address of the link and our port."""

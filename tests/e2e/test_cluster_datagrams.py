@@ -26,6 +26,7 @@ LOSSY = (
 )
 """Each twentieth packet of a link is lost, either way."""
 BLOCKED = f"table ip block {{ chain in {{ type filter hook input priority 0; udp dport {PORTS} drop; }}; }}"
+AUTO = f'secret: "{SECRET}", channel: auto'
 BEFORE = "3a8f910"
 """The version before this one had none between hubs."""
 
@@ -37,8 +38,8 @@ def cluster(topology: Topology, write: Write, tmp_path: Path) -> Cluster:
 
 def started(cluster: Cluster) -> Cluster:
     """Two hubs with a host each, whose link has a good channel."""
-    cluster.start_hub(1)
-    cluster.start_hub(2)
+    cluster.start_hub(1, AUTO)
+    cluster.start_hub(2, AUTO)
     cluster.host(1, 1)
     cluster.host(2, 2)
     reach(cluster.topology.host_1, OVERLAY_2)
@@ -114,8 +115,8 @@ def test_where_udp_is_blocked_the_stream_of_a_link_carries_all(cluster: Cluster)
 def test_a_forged_source_by_datagrams_is_dropped(cluster: Cluster) -> None:
     """hub-2 checks no sources; what host-2 sends as somebody else hub-1 does not take from that hub."""
     topology = cluster.topology
-    cluster.start_hub(1)
-    file = Path(cluster.hub_words(2)[1])
+    cluster.start_hub(1, AUTO)
+    file = Path(cluster.hub_words(2, AUTO)[1])
     file.write_text(file.read_text().replace("sd: registry", "sd: registry, sourceCheck: off"))
     cluster.hubs[2] = start_hub(topology.hub, "-C", str(file), "--control", cluster.control(2))
     cluster.host(1, 1)
@@ -137,7 +138,7 @@ def test_a_hub_of_the_version_before_or_with_streams_only_goes_on_without(
 ) -> None:
     topology = cluster.topology
     before = releases.checkout(BEFORE, tmp_path_factory.mktemp("before"))
-    cluster.start_hub(1)
+    cluster.start_hub(1, AUTO)
     old = topology.hub.popen(sys.executable, "tunrouter.py", *cluster.hub_words(2), cwd=before)
     old.wait_line("listening on")
     cluster.host(1, 1)
@@ -146,7 +147,7 @@ def test_a_hub_of_the_version_before_or_with_streams_only_goes_on_without(
     assert pings(topology.host_1, OVERLAY_2, 5, "-s", "1300") == 5
     assert channel(cluster, 1) == {"none": "the far hub has none"}
     old.stop()
-    cluster.start_hub(2, f'secret: "{SECRET}", channel: stream')
+    cluster.start_hub(2)
     reach(topology.host_1, OVERLAY_2)
     assert channel(cluster, 1) == {"none": "the far hub has none"}
     assert channel(cluster, 2) == {"none": "channel: stream"}

@@ -86,10 +86,10 @@ def test_what_it_means() -> None:
 
 @pytest.mark.parametrize("channel", [None, "auto", "stream", "Datagram"])
 def test_the_channel_of_its_links(channel: str | None) -> None:
-    where = {} if channel == "stream" else {"datagram": "hub-1.example:9444"}
+    where = {} if channel in (None, "stream") else {"datagram": "hub-1.example:9444"}
     found = settings(changed(cluster=link(channel=channel, **where))).cluster
     assert found is not None
-    assert found.channel == (channel or "auto").lower()
+    assert found.channel == (channel or "stream").lower()
     assert found.datagram == where.get("datagram", "")
 
 
@@ -139,6 +139,10 @@ WRONG = {
     "a place for no datagrams": (
         changed(cluster=link(datagram="hub:9", channel="stream")),
         "'datagram' has no effect: .*leave out one",
+    ),
+    "a place for no datagrams by default": (
+        changed(cluster=link(datagram="hub:9")),
+        "'datagram' has no effect: .*write channel: auto",
     ),
     "two domains": (
         changed(services=[service("a", ":1"), service("b", ":2")]),
