@@ -192,7 +192,7 @@ class Link:
         """Say how far the far hub may go, where that is due."""
         stream, window, cost = self.stream, self._window, self.stream.cost
         is_full, spent = (cost.long, cost.spent) if cost is not None else (False, 0.0)
-        if is_full or window.most:
+        if (is_full or window.most) and not self._far_leaves:
             upto = window.look(stream.received, time.monotonic(), spent, is_full, stream.unread, self._trip)
             if upto is not None:
                 self.control.allow(upto)
@@ -294,7 +294,8 @@ class Link:
         """Check the keepalive, and drop what has waited too long."""
         if not self.is_ready and now - self.since > GREET_SECONDS:
             self.close("no HELLO from the far hub")
-        self.control.beat(now)
+        if not self.stream.has_closed():  # else only datagrams may still be on their way
+            self.control.beat(now)
         if self.channel is not None:
             self.channel.peer.beat(now)
         while self.sender.expire(now):

@@ -104,6 +104,9 @@ def plugin() -> Iterator[Plugin]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        allow_reuse_address = (
+            False  # else the kernel may give a port that another test's server is about to use
+        )
 
         def handle_error(self, *arguments: Any) -> None:
             pass  # a client that no longer waits is what some tests are about
