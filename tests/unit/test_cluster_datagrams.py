@@ -29,6 +29,7 @@ from lib.datagram_channel import Channel
 from lib.datagram_choice import FOLLOW_SECONDS, Choice, cut
 from lib.datagram_socket import Address, DatagramSocket, Sent
 from lib.datagram_table import Table
+from lib.errors import HostError
 from lib.forward_drop_reasons import Reason
 from lib.session_cost import BURST_SECONDS, Cost
 from lib.session_lane_sender import LaneSender
@@ -287,12 +288,24 @@ def test_a_far_hub_of_the_release_before_has_none_and_goes_on(hubs: tuple[Hub, H
         old.links.stop()
 
 
+def hub_without_its_port() -> tuple[socket.socket, Hub]:
+    """A hub, and what has its UDP port. Of TCP that port is free: connections of other tests have some, too."""
+    for _ in range(20):
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        other.bind(("127.0.0.1", 0))
+        try:
+            return other, Hub("hub-1", channel=AUTO, where=other.getsockname())
+        except HostError:
+            other.close()
+    raise AssertionError("no port is free")
+
+
 def test_a_busy_port_is_one_warning_and_links_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
-        one, two = Hub("hub-1", channel=AUTO, where=other.getsockname()), Hub("hub-2", channel=AUTO)
+    other, one = hub_without_its_port()
+    with other:
+        two = Hub("hub-2", channel=AUTO)
         lines = [record.getMessage() for record in caplog.records if "UDP" in record.getMessage()]
         assert len(lines) == 1
         assert "cannot listen on UDP 127.0.0.1:" in lines[0]
