@@ -54,11 +54,59 @@ class _Known:
     """Sources that were found in this turn to be nobody's there: a host has left, and much is on its way."""
 
 
-class Receiver:
+class Unhurried:
+    """A cluster_link.Receiver that leaves for later what takes too long in a turn."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest: deque[tuple[bytes, bytes]] = deque()
+        """(namespace, frames) that took too long in this turn."""
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether frames are left that took too long: for go_on()."""
+        return bool(self._rest)
+
+    def take(
+        self,
+        namespace_id: bytes,
+        data: bytearray,
+        view: memoryview,
+        start: int,
+        end: int,
+        cost: Cost | None = None,
+        /,
+    ) -> int:
+        """As cluster_link.Receiver.take."""
+        raise NotImplementedError
+
+    def send(self, cost: Cost | None = None, /) -> None:
+        """As cluster_link.Receiver.send."""
+        raise NotImplementedError
+
+    def go_on(self, cost: Cost | None = None, /) -> None:
+        """Forward a turn's part of what is left, once all others have had theirs.
+
+        Nothing may be left any more: the link's stream and its datagrams have turns of their own.
+        """
+        if not self._rest:
+            return
+        namespace_id, frames = self._rest.popleft()
+        later, self._rest = self._rest, deque()
+        data = bytearray(frames + bytes(framing.SLACK))
+        try:
+            self.take(namespace_id, data, memoryview(data), 0, len(frames), cost)
+        finally:
+            self.send(cost)
+            self._rest += later
+
+
+class Receiver(Unhurried):
     """What takes the frames of one hub."""
 
     __slots__ = (
-        *("_costs", "_domain", "_grants", "_known", "_owner", "_rest", "_skipped", "_spared", "_stranger"),
+        *("_costs", "_domain", "_grants", "_known", "_owner", "_skipped", "_spared", "_stranger"),
         *("_traffic", "_turn"),
     )
 
@@ -74,13 +122,12 @@ class Receiver:
 
         `grants` says whether that hub may send packets of a namespace.
         """
+        super().__init__()
         self._owner, self._domain, self._stranger, self._traffic = owner, domain, stranger, traffic
         self._grants = grants
         self._known: dict[bytes, _Known] = {}
         self._turn: dict[Namespace, _Known] = {}
         """Those that frames of this turn are of."""
-        self._rest: deque[tuple[bytes, bytes]] = deque()
-        """(namespace, frames) that took too long in this turn."""
         self._costs = HostCosts()
         self._spared = 0.0
         """Seconds of this turn that hosts owe."""
@@ -243,11 +290,6 @@ class Receiver:
         runs, frames, total = self._skipped
         self._skipped = [runs + 1, frames + min(packets, size // LEAST_FRAME), total + size]
 
-    @property
-    def has_rest(self) -> bool:
-        """Whether frames are left that took too long: for go_on()."""
-        return bool(self._rest)
-
     def send(self, cost: Cost | None = None) -> None:
         """Send what was sorted, and count it in the account of this turn. It does not wait."""
         owner, out = self._owner, self._owner.output
@@ -268,22 +310,6 @@ class Receiver:
             known.nobody.clear()
             hub_resolve.ask(owner, namespace)
         self._turn.clear()
-
-    def go_on(self, cost: Cost | None = None) -> None:
-        """Forward a turn's part of what is left, once all others have had theirs.
-
-        Nothing may be left any more: the link's stream and its datagrams have turns of their own.
-        """
-        if not self._rest:
-            return
-        namespace_id, frames = self._rest.popleft()
-        later, self._rest = self._rest, deque()
-        data = bytearray(frames + bytes(framing.SLACK))
-        try:
-            self.take(namespace_id, data, memoryview(data), 0, len(frames), cost)
-        finally:
-            self.send(cost)
-            self._rest += later
 
 
 def _after(data: bytearray, start: int, end: int) -> int:

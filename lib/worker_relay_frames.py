@@ -7,10 +7,9 @@ Refuses to know: where frames go (worker_relay), how they come (worker_link, clu
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
-from lib import framing
+from lib.cluster_receive import LEAST_FRAME, Unhurried
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -22,8 +21,6 @@ from lib.worker_link import WorkerLink
 
 MOST_RUNS = 16
 """Destinations in an envelope of a hub that are looked up at once. An honest one is of one flow."""
-LEAST_FRAME = 22
-"""Bytes of the smallest frame that is a packet."""
 
 
 class ToHub:
@@ -69,7 +66,7 @@ class ToHub:
         """Nothing is ever left."""
 
 
-class FromHub:
+class FromHub(Unhurried):
     """What takes the frames of one hub, which go on to workers."""
 
     def __init__(
@@ -87,22 +84,16 @@ class FromHub:
         `grants` says whether that hub may send packets of a namespace; what it may not counts in `traffic`.
         `tell` logs what is dropped for the first time.
         """
+        super().__init__()
         self._sender, self._find, self._send, self._grants = sender, find, send, grants
         self._traffic, self._tell = traffic, tell
         self._last: Attachment | None = None
         """What stands for the hub in the namespace of the last frames."""
         self._runs: dict[tuple[WorkerLink, bytes], list[memoryview]] = {}
-        self._rest: deque[tuple[bytes, bytes]] = deque()
-        """(namespace, frames) that took too long in this turn."""
         self._frames = self._bytes = 0
         """Of this turn, with a receiver."""
         self._skipped = [0, 0, 0]
         """Runs, frames and bytes of this turn that were dropped unseen."""
-
-    @property
-    def has_rest(self) -> bool:
-        """Whether frames are left that took too long: for go_on()."""
-        return bool(self._rest)
 
     def take(
         self,
@@ -170,19 +161,6 @@ class FromHub:
                 cost.skip(*self._skipped)
         self._frames = self._bytes = 0
         self._skipped = [0, 0, 0]
-
-    def go_on(self, cost: Cost | None = None, /) -> None:
-        """As cluster_link.Receiver.go_on."""
-        if not self._rest:
-            return
-        namespace, frames = self._rest.popleft()
-        later, self._rest = self._rest, deque()
-        data = bytearray(frames + bytes(framing.SLACK))
-        try:
-            self.take(namespace, data, memoryview(data), 0, len(frames), cost)
-        finally:
-            self.send(cost)
-            self._rest += later
 
 
 def _destination(data: Buffer, start: int, end: int) -> bytes:
