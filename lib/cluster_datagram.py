@@ -28,9 +28,10 @@ from lib import (
 from lib.addresses import host_port
 from lib.counters import Traffic
 from lib.datagram_mtu import IPV6_HEADERS
-from lib.datagram_port import Port, PortChannel
+from lib.datagram_port import Port
 from lib.datagram_socket import Address, DatagramSocket, Run
 from lib.datagram_table import Arrived
+from lib.datagram_turns import PortChannel
 from lib.forward_drop_reasons import Reason
 from lib.packet import Buffer
 from lib.service_turn import Turn
@@ -211,11 +212,11 @@ class LinkChannel(PortChannel):
             run = Run(Address(run.address.far), run.data, run.size)
         super().put(run, most)
 
-    def arrived(self, arrived: Sequence[Arrived]) -> None:
-        """As PortChannel.arrived; put() has not seen all of them, where one run is of several links."""
+    def handle(self, arrived: Sequence[Arrived], cost: Cost, turn: Turn) -> None:
+        """As PortChannel.handle; put() has not seen all of them."""
         if self._link.is_dialled and any(cast(Address, place).near for _, _, place, _ in arrived):
             arrived = [(key, at, Address(cast(Address, place).far), data) for key, at, place, data in arrived]
-        super().arrived(arrived)
+        super().handle(arrived, cost, turn)
 
     def scan(self, frames: bytes, cost: Cost) -> int:
         """Take envelopes for a turn's time; returns how many bytes of whole ones were."""

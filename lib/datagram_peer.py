@@ -119,6 +119,11 @@ class Peer:
         self.trust = Trust(lambda: self.outside.draw(1)[0] / 255)
         self._own = KeyRing(self, self.table)
 
+    @property
+    def proven(self) -> Place | None:
+        """The far end's address, if a PROBE that was sent there has been answered; else None."""
+        return self.place if self.place == self._good else None
+
     # --- keys
 
     @property

@@ -15,6 +15,8 @@ any other; no such error is raised.
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import socket
 import struct
 from collections.abc import Sequence
@@ -46,15 +48,19 @@ _IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 8, 10, 23
 _PMTUDISC_WANT, _PMTUDISC_PROBE = 1, 3
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_RXQ_OVFL = 40
 
 _IPV4_INFO = struct.Struct("=I4s4s")
 _IPV6_INFO = struct.Struct("=16sI")
 _GRO_SIZE = struct.Struct("=i")
+_LOST = struct.Struct("=I")
 _SEGMENT = struct.Struct("=H")
-_ANCILLARY = socket.CMSG_SPACE(_IPV6_INFO.size) + socket.CMSG_SPACE(_GRO_SIZE.size)
+_ANCILLARY = sum(socket.CMSG_SPACE(one.size) for one in (_IPV6_INFO, _GRO_SIZE, _LOST))
 _BLOCKED = (errno.EAGAIN, errno.EINTR)
 _NOT_OURS = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETUNREACH)
 """What the kernel says where the address that was asked is not this host's any more. The far end follows."""
+_REUSE = socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+"""By which two sockets may have one port, whatever user has made the first of them."""
 Control = list[tuple[int, int, bytes]]
 """Ancillary data of a send."""
 _OriginalSocket = monkey.get_original("socket", "socket")
@@ -105,9 +111,9 @@ class Run(NamedTuple):
 class DatagramSocket:
     """A UDP socket that belongs to one greenlet for what is received; anybody may send."""
 
-    __slots__ = ("_buffer", "_hub", "_readable", "_sock", "_view", "segments")
+    __slots__ = ("_buffer", "_hub", "_readable", "_sock", "_view", "lost", "segments")
 
-    def __init__(self, sock: Any, fragments: bool = False) -> None:
+    def __init__(self, sock: Any, fragments: bool = False, receive_buffer: int = RECEIVE_BUFFER) -> None:
         """Take over a socket of the UDP kind; its options are set here. With `fragments` the kernel cuts what
         is too long for the path, as it does for every other program."""
         self._sock = sock
@@ -119,14 +125,20 @@ class DatagramSocket:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
-        stream_options.size_buffer(sock, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        stream_options.size_buffer(sock, socket.SO_RCVBUF, receive_buffer)
         stream_options.size_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
+        self.lost = 0
+        """Datagrams, or runs of them, that the kernel had no room for, modulo 2^32; only where it tells."""
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(sock.fileno(), 1)
         self._buffer = bytearray(_RECEIVED)
         self._view = memoryview(self._buffer)
 
     # --- receiving
+
+    def wait(self) -> None:
+        """Wait until datagrams have come, or an error of the network. Others have their turn in any case."""
+        self._hub.wait(self._readable)
 
     def recv_burst(self) -> list[tuple[Address, bytes]]:
         """As recv_runs(), datagram by datagram."""
@@ -139,7 +151,7 @@ class DatagramSocket:
         Others had their turn in any case; not where nothing is waited for.
         """
         if waits:
-            self._hub.wait(self._readable)
+            self.wait()
         found: list[Run] = []
         size = 0
         for _ in range(receives):
@@ -147,7 +159,8 @@ class DatagramSocket:
                 received, ancillary, _, far = self._sock.recvmsg_into((self._buffer,), _ANCILLARY)
             except OSError:  # none is there, or an ICMP error of one that was sent
                 break
-            address, segment = _told(far, ancillary)
+            address, segment, lost = _told(far, ancillary)
+            self.lost = lost or self.lost
             found.append(Run(address, bytes(self._view[:received]), segment or received))
             size += received
             if size >= most:
@@ -243,9 +256,9 @@ def _run_end(datagrams: Sequence[Buffer], at: int) -> int:
     return end
 
 
-def _told(far: tuple[Any, ...], ancillary: list[tuple[int, int, bytes]]) -> tuple[Address, int]:
-    """(address, gso_size or 0) from what the kernel says beside what was received."""
-    near, segment = b"", 0
+def _told(far: tuple[Any, ...], ancillary: list[tuple[int, int, bytes]]) -> tuple[Address, int, int]:
+    """(address, gso_size or 0, lost or 0) from what the kernel says beside what was received."""
+    near, segment, lost = b"", 0, 0
     for level, kind, data in ancillary:
         if level == _SOL_UDP and kind == _UDP_GRO:
             (segment,) = _GRO_SIZE.unpack_from(data)
@@ -255,7 +268,9 @@ def _told(far: tuple[Any, ...], ancillary: list[tuple[int, int, bytes]]) -> tupl
             ours, index = _IPV6_INFO.unpack_from(data)
             is_link_local = ours[0] == 0xFE and ours[1] & 0xC0 == 0x80
             near = _IPV6_INFO.pack(ours, index if is_link_local else 0)
-    return Address(far, near), segment
+        elif level == socket.SOL_SOCKET and kind == _RXQ_OVFL:
+            (lost,) = _LOST.unpack_from(data)
+    return Address(far, near), segment, lost
 
 
 def _control(near: bytes) -> Control:
@@ -286,20 +301,60 @@ def beside(listener: Any, netns: str = "") -> DatagramSocket:
     """
     sock = made_in(netns, lambda: _OriginalSocket(listener.family, socket.SOCK_DGRAM))
     try:
-        options = [(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
-        if listener.family == socket.AF_INET6:
-            options.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
-        for level, option in options:
-            sock.setsockopt(level, option, listener.getsockopt(level, option))
-        if listener.family == socket.AF_INET6:  # of IPv4 too, whose addresses are mapped
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        _be_as(sock, listener)
         sock.bind(listener.getsockname())
+        sock.setsockopt(*_REUSE)  # only now: where the port is busy, that is an error
         return DatagramSocket(sock)
     except BaseException:
         sock.close()
         raise
+
+
+def connected(port: DatagramSocket, address: Address, receive_buffer: int, netns: str = "") -> DatagramSocket:
+    """A socket beside a hub's that gets all that comes to this port from one address.
+
+    What comes to it between bind(2) and connect(2) may be of others. Raises OSError: half of the descriptors
+    are in use, or a port below 1024 is not ours any more.
+    """
+    shared = port._sock
+    sock = made_in(netns, lambda: _OriginalSocket(shared.family, socket.SOCK_DGRAM))
+    try:
+        if sock.fileno() > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:  # the lowest one that is free
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        _be_as(sock, shared)
+        sock.setsockopt(*_REUSE)
+        sock.setsockopt(socket.SOL_SOCKET, _RXQ_OVFL, 1)
+        made = DatagramSocket(sock, receive_buffer=receive_buffer)
+        sock.bind(_near(address.near, shared.getsockname()))
+        sock.connect(address.far)
+        return made
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _be_as(sock: Any, other: Any) -> None:
+    """Give a hub's socket the options of another one of its port, and let it tell by which address of ours a
+    datagram came."""
+    options = [(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
+    if other.family == socket.AF_INET6:
+        options.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+    for level, option in options:
+        sock.setsockopt(level, option, other.getsockopt(level, option))
+    if other.family == socket.AF_INET6:  # of IPv4 too, whose addresses are mapped
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def _near(near: bytes, name: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The socket address of a socket that has this name, with the address that was asked (Address.near)."""
+    if not near:
+        return name
+    if len(near) == _IPV4_INFO.size:
+        return socket.inet_ntop(socket.AF_INET, near[4:8]), name[1]
+    ours, index = _IPV6_INFO.unpack(near)
+    return socket.inet_ntop(socket.AF_INET6, ours), name[1], 0, index
 
 
 def bound(host: str, port: int, netns: str = "") -> DatagramSocket:

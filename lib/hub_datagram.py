@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from lib import datagram_ciphers, datagram_port
 from lib.addresses import host_port, join_host_port
-from lib.datagram_port import Port, PortChannel
+from lib.datagram_port import Port
+from lib.datagram_turns import PortChannel
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter, stranger
 from lib.namespace import Attachment

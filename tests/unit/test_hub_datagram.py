@@ -16,6 +16,7 @@ from gevent import socket
 from lib import (
     datagram_ciphers,
     datagram_port,
+    datagram_turns,
     datagram_wire,
     framing,
     hub_turn,
@@ -26,10 +27,10 @@ from lib import (
 from lib.datagram_choice import FOLLOW_SECONDS, HOLD_SECONDS, PAUSE_SECONDS
 from lib.datagram_keys import Cipher
 from lib.datagram_peer import Peer
-from lib.datagram_port import LEAST_WAIT_BYTES
 from lib.datagram_quality import OfStream
 from lib.datagram_socket import Address, Run
 from lib.datagram_table import Arrived, Place, Table
+from lib.datagram_turns import LEAST_WAIT_BYTES
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
 from lib.hub_datagram import HubChannel, HubDatagrams
@@ -57,10 +58,17 @@ A, B = "10.0.0.1", "10.0.0.2"
 class Client:
     """A client of a hub: its stream, its UDP socket, and the far end of its channel."""
 
-    def __init__(self, hub: Hub, host: str, features: int = Feature.DATAGRAMS | Feature.KEEPALIVE) -> None:
-        self.sock = socket.create_connection(hub._server.socket.getsockname(), SECONDS)
+    def __init__(
+        self,
+        hub: Hub,
+        host: str,
+        features: int = Feature.DATAGRAMS | Feature.KEEPALIVE,
+        at: tuple[str, int] | None = None,
+    ) -> None:
+        """`at` is where to connect to, where the hub listens on all addresses."""
+        self.sock = socket.create_connection(at or hub._server.socket.getsockname()[:2], SECONDS)
         self.sock.settimeout(SECONDS)
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp = socket.socket(self.sock.family, socket.SOCK_DGRAM)
         self.udp.settimeout(SECONDS)
         self.sock.sendall(wire_relay.encode_request(Request(host, "10.0.0.9")))
         self._data = b""
@@ -95,7 +103,8 @@ class Client:
         self.peer.give(time.monotonic())
         given = wire_control.decode(self.read())
         assert isinstance(given, Datagrams)
-        self.peer.place = ("127.0.0.1", given.port)
+        host, _, *others = self.sock.getpeername()
+        self.peer.place = (host, given.port, *others)
         self.peer.given(given, time.monotonic())
         until(self.works)
 
@@ -150,6 +159,12 @@ def until(true: Callable[[], object]) -> None:
     with gevent.Timeout(SECONDS):
         while not true():
             gevent.sleep(0.005)
+
+
+@pytest.fixture
+def one_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No channel gets a socket of its own: all have that of the port."""
+    monkeypatch.setattr(datagram_port, "MOST_OWN", 0)
 
 
 @pytest.fixture
@@ -282,6 +297,7 @@ def test_what_is_above_a_rate_limit_is_dropped(hub: Hub, two: tuple[Client, Clie
     assert other.receive() == framing.encode(udp(11))
 
 
+@pytest.mark.usefixtures("one_socket")
 def test_a_session_that_costs_too_much_is_heard_within_the_share(
     hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +327,7 @@ def test_datagrams_count_in_the_account_of_the_stream(hub: Hub, two: tuple[Clien
     assert cost.debt > 0
 
 
+@pytest.mark.usefixtures("one_socket")
 def test_who_sends_more_than_there_is_time_for_delays_no_other(
     hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +377,7 @@ def test_short_turns_of_many_sessions_come_in_many_passes() -> None:
     assert max(Counter(passes).values()) <= 2
 
 
+@pytest.mark.usefixtures("one_socket")
 def test_what_waits_for_a_turn_has_a_bound(
     hub: Hub, two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,7 +476,7 @@ def test_forged_datagrams_cost_the_session_nothing(
             gevent.sleep(0.001)
     until(lambda: hub.datagrams.table.strangers - before > 1000)
     forger.close()
-    assert sum(owed) > 1000 * datagram_port.STRANGER_SECONDS / 5
+    assert sum(owed) > 1000 * datagram_turns.STRANGER_SECONDS / 5
     assert not cost.expensive
     assert cost.debt < BURST_SECONDS / 2
     assert channel.received == received
@@ -528,7 +546,8 @@ class Work:
         return self.seconds
 
 
-def test_honest_sessions_lose_nothing_to_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("most_own", [0, datagram_port.MOST_OWN])
+def test_honest_sessions_lose_nothing_to_the_share(monkeypatch: pytest.MonkeyPatch, most_own: int) -> None:
     """A call in each session, from its first moment on, while the share is used up by another one's junk.
 
     A session that is taken for an expensive one waits for longer than this test, and loses its datagrams.
@@ -537,6 +556,7 @@ def test_honest_sessions_lose_nothing_to_the_share(monkeypatch: pytest.MonkeyPat
     routes = ", ".join(f"{{net: 10.0.1.{number}/32, gateway: host-{number}}}" for number in range(3, count))
     work = Work(monkeypatch)
     monkeypatch.setattr(service_turn, "SHARE", share)
+    monkeypatch.setattr(datagram_port, "MOST_OWN", most_own)
 
     def talk(number: int) -> None:
         client = clients[number]
@@ -555,7 +575,8 @@ def test_honest_sessions_lose_nothing_to_the_share(monkeypatch: pytest.MonkeyPat
         raging.stream.cost.debt, raging.stream.cost.expensive = 1.0, True
         share.leave(1000.0)
         junk.peer.send(p.stream([b"\x99"] * 600), time.monotonic())
-        until(lambda: raging.attachment.traffic.drops[Reason.DATAGRAM_SHARE])
+        if not most_own:
+            until(lambda: raging.attachment.traffic.drops[Reason.DATAGRAM_SHARE])
         gevent.joinall([gevent.spawn(talk, number) for number in clients], timeout=30, raise_error=True)
         sessions = [session_of(hub, f"host-{number}") for number in clients]
         until(lambda: all(one.attachment.traffic.received_packets >= packets for one in sessions))
@@ -609,7 +630,7 @@ def test_strangers_do_not_get_much_more_than_a_turn_at_once(monkeypatch: pytest.
     monkeypatch.setattr(datagram_port, "SHARE", Noted())
     with pytest.raises(EOFError):
         datagrams._read(Full())  # type: ignore[arg-type]
-    least = BURST_SECONDS / datagram_port.STRANGER_SECONDS
+    least = BURST_SECONDS / datagram_turns.STRANGER_SECONDS
     assert charged[-1] > datagram_port.RECEIVES * 64 - least
     assert all(after - before <= least + 64 for before, after in zip([0, *charged], charged, strict=False))
 
@@ -624,7 +645,7 @@ def test_a_flood_of_strangers_takes_its_turns_in_the_share(
             charged.append(seconds)
 
     monkeypatch.setattr(datagram_port, "SHARE", Noted())
-    count = int(2 * BURST_SECONDS / datagram_port.STRANGER_SECONDS)
+    count = int(2 * BURST_SECONDS / datagram_turns.STRANGER_SECONDS)
     stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     before = hub.datagrams.table.strangers
     for number in range(count):

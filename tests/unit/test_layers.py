@@ -477,6 +477,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "hub_drain",
         "hub_lane",
         "hub_datagram",
+        "datagram_own",
+        "datagram_turns",
         "datagram_port",
         "cluster_datagram",
         "hub_turn",

@@ -115,9 +115,9 @@ KEEPS = {
 """Modules with one handler that does not raise a deadline or a kill again -> why it may."""
 DIALS = {
     *("stream_dial", "ctl_client", "service_socket", "service_notify"),
-    "demo_probe",
+    *("demo_probe", "datagram_socket"),
 }
-"""Modules that connect a socket; all but the first know an address of this machine."""
+"""Modules that connect a socket; all but the first know an address: of this machine, or by its datagrams."""
 
 
 def test_who_catches_a_deadline_or_a_kill_raises_it_again() -> None:

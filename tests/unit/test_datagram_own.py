@@ -1,0 +1,266 @@
+"""Channels with sockets of their own: nobody else's datagrams take their room, and nobody gets two."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import pytest
+from gevent import socket
+
+from lib import datagram_own, datagram_port, datagram_wire, framing, service_turn
+from lib.datagram_own import MOST_FORGED, OwnSocket
+from lib.forward_drop_reasons import Reason
+from lib.hub import Hub
+from lib.hub_datagram import HubChannel
+from lib.service_scheduling import Share
+from tests.support import packets as p
+from tests.support.hubs import running
+from tests.unit.test_hub_datagram import CONFIG, A, B, Client, hub, session_of, two, udp, until
+
+__all__ = ["hub", "two"]
+
+
+def own_of(hub: Hub, host: str) -> OwnSocket | None:
+    channel = session_of(hub, host).channel
+    assert channel is not None
+    return channel._own
+
+
+def send(client: Client, *packets: bytes) -> None:
+    client.peer.send(p.stream(packets), time.monotonic())
+
+
+def begin(hub: Hub, client: Client, host: str) -> None:
+    """Let it have a channel by which all goes at once."""
+    client.begin()
+    channel = session_of(hub, host).channel
+    assert channel is not None
+    until(lambda: channel.peer.is_up(time.monotonic()))
+    channel._was_up = True
+    channel.choice.begin(-100.0)
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port's socket is not read once somebody is to pay for strangers: for ever."""
+
+    class Asleep(Share):
+        def charge(self, key: object, seconds: float) -> None:
+            gevent.sleep(1000.0)
+
+    monkeypatch.setattr(datagram_port, "SHARE", Asleep())
+
+
+def flood(client: Client, count: int) -> socket.socket:
+    """Datagrams of a stranger."""
+    stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for number in range(count):
+        stranger.sendto(b"\x54" * 60, client.peer.place)
+        if not number % 64:
+            gevent.sleep(0.0005)
+    return stranger
+
+
+def test_each_far_end_that_has_proven_its_address_has_a_socket(hub: Hub, two: tuple[Client, Client]) -> None:
+    owners = [session_of(hub, host).channel for host in ("host-1", "host-2")]
+    assert hub.datagrams._owners == set(owners)
+    one, other = two
+    for sender, receiver, host, packet in (
+        (one, other, "host-1", p.udp(A, B, b"x")),
+        (other, one, "host-2", p.udp(B, A, b"x")),
+    ):
+        own = own_of(hub, host)
+        assert own is not None
+        assert own.address.far[1] == sender.udp.getsockname()[1]
+        send(sender, packet)
+        assert receiver.receive() == framing.encode(packet)
+
+
+def test_it_goes_with_the_session(hub: Hub, two: tuple[Client, Client]) -> None:
+    own = own_of(hub, "host-1")
+    assert own is not None
+    two[0].close()
+    until(lambda: len(hub.datagrams._owners) == 1)
+    assert own._reader.dead
+    assert own._sock._sock.fileno() < 0
+
+
+def test_the_port_closes_and_leaves_none(hub: Hub, two: tuple[Client, Client]) -> None:
+    every = [own_of(hub, host) for host in ("host-1", "host-2")]
+    hub.datagrams.close()
+    assert not hub.datagrams._owners
+    until(lambda: all(own is not None and own._sock._sock.fileno() < 0 for own in every))
+
+
+@pytest.mark.usefixtures("deaf")
+def test_strangers_take_no_room_of_a_session(hub: Hub, two: tuple[Client, Client]) -> None:
+    one, other = two
+    with flood(one, 3000):
+        send(one, udp(1))
+        assert other.receive() == framing.encode(udp(1)), "though the port's socket is not read any more"
+
+
+def test_what_one_session_has_no_room_for_is_its_own_and_counted(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    one, other = two
+    share, first = Share(), session_of(hub, "host-1")
+    monkeypatch.setattr(service_turn, "SHARE", share)
+    assert first.stream.cost is not None
+    first.stream.cost.debt, first.stream.cost.expensive = 1.0, True
+    share.leave(0.5)  # it is read again once that is over
+    before = first.attachment.traffic.received_packets
+    count = 4 * datagram_own.RECEIVE_BUFFER // 1400
+    for number in range(count):
+        send(one, p.udp(A, B, bytes([number % 256]) * 1300))
+    send(other, p.udp(B, A, b"hello"))
+    assert one.receive() == framing.encode(p.udp(B, A, b"hello"))
+    drops = first.attachment.traffic.drops
+    until(lambda: first.attachment.traffic.received_packets > before)
+
+    def is_told() -> bool:
+        send(one, udp(1))  # the kernel tells of what was lost with the next one for which it has room
+        return first.attachment.traffic.received_packets - before + drops[Reason.DATAGRAM_QUEUE] > count
+
+    until(is_told)
+    assert drops[Reason.DATAGRAM_QUEUE]
+    assert not session_of(hub, "host-2").attachment.traffic.drops
+
+
+def test_who_forges_the_address_as_well_gets_to_the_share_of_strangers(
+    hub: Hub, two: tuple[Client, Client]
+) -> None:
+    one, other = two
+    (label,) = [
+        label
+        for label, (peer, _) in hub.datagrams.table.entries.items()
+        if peer.outside is session_of(hub, "host-1").channel
+    ]
+    for number in range(2 * MOST_FORGED):  # from the client's own socket, as if somebody had forged that
+        one.udp.sendto(datagram_wire.header(label, 1 << 20) + bytes(60), one.peer.place)
+        if not number % 32:
+            gevent.sleep(0.001)
+    until(lambda: own_of(hub, "host-1") is None)
+    send(one, udp(1))
+    assert other.receive() == framing.encode(udp(1)), "by the port's socket"
+    send(one, udp(2))
+    assert other.receive() == framing.encode(udp(2))
+    assert own_of(hub, "host-1") is None
+    assert own_of(hub, "host-2") is not None
+
+
+def test_a_few_datagrams_that_come_twice_are_no_forgeries(hub: Hub, two: tuple[Client, Client]) -> None:
+    one, other = two
+    assert one.peer._seal is not None
+    own = own_of(hub, "host-1")
+    for number in range(2 * MOST_FORGED):
+        (sealed,) = one.peer._seal.seal((framing.encode(udp(number % 256)),))
+        for _ in range(2):
+            one.udp.sendto(sealed, one.peer.place)
+        assert other.receive()
+    assert own_of(hub, "host-1") is own
+
+
+def test_a_client_that_moves_gets_another_one(hub: Hub, two: tuple[Client, Client]) -> None:
+    one, other = two
+    before = own_of(hub, "host-1")
+    assert before is not None
+    one.udp.close()
+    one.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    send(one, udp(3))
+    assert other.receive() == framing.encode(udp(3))
+    until(lambda: one.works() and own_of(hub, "host-1") not in (None, before))
+    after = own_of(hub, "host-1")
+    assert after is not None
+    assert after.address.far[1] == one.udp.getsockname()[1]
+    until(lambda: before._sock._sock.fileno() < 0)
+
+
+def test_no_more_than_a_bound_have_one_and_who_rests_gives_it_up(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub
+) -> None:
+    monkeypatch.setattr(datagram_port, "MOST_OWN", 1)
+    one, other = Client(hub, "host-1"), Client(hub, "host-2")
+    begin(hub, one, "host-1")
+    assert own_of(hub, "host-1")
+    begin(hub, other, "host-2")
+    send(other, p.udp(B, A, b"x"))
+    assert one.receive() == framing.encode(p.udp(B, A, b"x")), "by the port's socket"
+    assert own_of(hub, "host-2") is None
+    first = session_of(hub, "host-1").channel
+    assert first is not None
+    first.peer._acked_at = -1000.0  # it has not been used for long
+    hub.datagrams._look_at = 0.0
+
+    def has_one() -> bool:
+        send(other, p.udp(B, A, b"y"))
+        return bool(other.works() and own_of(hub, "host-2"))
+
+    until(has_one)
+    assert own_of(hub, "host-1") is None
+    for client in (one, other):
+        client.close()
+
+
+def test_what_came_before_the_socket_was_connected_reaches_whom_it_is_for(
+    hub: Hub, two: tuple[Client, Client]
+) -> None:
+    """The kernel gives a bound socket what it would give any other one of that port."""
+    one, other = two
+    first, second = (session_of(hub, host) for host in ("host-1", "host-2"))
+    assert one.peer._seal is not None
+    assert first.channel is not None
+    assert second.channel is not None
+    assert second.stream.cost is not None
+    (sealed,) = one.peer._seal.seal((framing.encode(udp(9)),))
+    turn = service_turn.Turn()
+    turn.begin(second.stream.cost)
+    burst = [(first.channel.peer.place, sealed)]
+    assert second.channel.take_own(burst, second.stream.cost, turn) == -1
+    assert other.receive() == framing.encode(udp(9))
+
+
+def test_where_descriptors_are_scarce_the_ports_socket_is_used(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub
+) -> None:
+    one, other = Client(hub, "host-1"), Client(hub, "host-2")
+    monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
+    for client, host in ((one, "host-1"), (other, "host-2")):
+        begin(hub, client, host)
+    send(one, udp(1))
+    assert other.receive() == framing.encode(udp(1))
+    assert own_of(hub, "host-1") is None
+    for client in (one, other):
+        client.close()
+
+
+def test_an_error_in_a_turn_costs_the_socket_and_not_the_session(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    one, other = two
+    take, failed = HubChannel.take_own, list[int]()
+
+    def fail_once(self: HubChannel, *words: object) -> int:
+        if failed:
+            return take(self, *words)  # type: ignore[arg-type]
+        failed.append(1)
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(HubChannel, "take_own", fail_once)
+    send(one, udp(1))
+    until(lambda: failed and own_of(hub, "host-1") is None)
+    send(one, udp(2))
+    assert other.receive() == framing.encode(udp(2))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:0", ":0", "'[::1]:0'"])
+def test_whatever_address_the_hub_listens_on(address: str) -> None:
+    text = (CONFIG % "datagram").replace("127.0.0.1:0", address)
+    with running(text) as (made,):
+        port = made._server.socket.getsockname()[1]
+        far = "::1" if "::1" in address else "127.0.0.1"
+        one = Client(made, "host-1", at=(far, port))
+        one.begin()
+        until(lambda: one.works() and own_of(made, "host-1"))
+        one.close()
