@@ -6,6 +6,7 @@ Refuses to know: how many attack at once (attacker), what it does to others (are
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -17,7 +18,8 @@ from functools import partial
 
 from lib import wire_control, wire_relay
 from lib.cluster_identity import LinkIdentity
-from tests.hostile import peer, streams
+from lib.wire_control import Feature, Lane
+from tests.hostile import channel, peer, streams
 from tests.support import packets as p
 
 ALL = ("tcp", "tls", "ws", "wss")
@@ -272,6 +274,35 @@ def join_and_leave(me: Attacker) -> None:
     me.at_once(THREADS, once)
 
 
+def join_lanes(me: Attacker) -> None:
+    """Second lanes of a session, each gone as soon as it is one, and the next one by the next token."""
+    greeting = wire_control.Hello(bytes(15) + bytes([me.number]), features=Feature.LANES)
+
+    def once() -> None:
+        with me.session() as sock:
+            peer.say(sock, me.kind, wire_control.encode_hello(greeting))
+            token = peer.message(sock, me.kind, wire_control.Hello).lane
+            while not me.over:
+                _join(me, token)
+                peer.say(sock, me.kind, wire_control.encode_lane(Lane()))
+                token = peer.message(sock, me.kind, Lane).token
+
+    me.again(once)
+
+
+def guess_lanes(me: Attacker) -> None:
+    """Lanes of sessions that nobody has, by tokens that are made up."""
+    me.at_once(THREADS, lambda: _join(me, os.urandom(wire_control.LANE_TOKEN_SIZE)))
+
+
+def _join(me: Attacker, token: bytes) -> None:
+    sock = me.open()
+    try:
+        peer.log_in(sock, me.kind, wire_relay.Request(me.host, token=token, command=wire_relay.JOIN))
+    finally:
+        peer.abort(sock)
+
+
 def guess(me: Attacker) -> None:
     """A wrong password after the other, on many connections at once."""
 
@@ -453,6 +484,8 @@ ATTACKS = (
     Attack("tiny packets for a reader that never reads", streams.tiny_to_the_deaf, feed_the_deaf),
     Attack("64 sessions from one address", streams.junk, many_sessions, open_many, one_address=True),
     Attack("logins, and gone", run=join_and_leave),
+    Attack("lanes, and gone", run=join_lanes),
+    Attack("guesses of a lane's token", run=guess_lanes),
     Attack("connections, more than are let in", run=more_than_are_let_in),
     Attack("flows in ever new namespaces", streams.allowed_flows, make_up_namespaces, hub=LISTED),
     Attack("packets of nobody by links of a cluster", streams.of_nobody_by_a_link, flood_links, open_links,
@@ -477,6 +510,17 @@ ATTACKS = (
     Attack("connections, more than are let in, two workers", run=more_than_are_let_in, hub=WORKERS,
            kinds=("tcp",)),
     Attack("logins, and gone, two workers", run=join_and_leave, hub=WORKERS, kinds=("tcp",), counts=(1,)),
+    Attack("datagrams of strangers", run=channel.strangers, kinds=ENCRYPTED),
+    Attack("forged datagrams of a session", run=channel.forge, kinds=ENCRYPTED),
+    Attack("one datagram again and again", run=channel.replay, kinds=ENCRYPTED),
+    Attack("PROBE by datagrams", run=channel.probe, kinds=ENCRYPTED),
+    Attack("frames of one byte of junk by datagrams", streams.junk, channel.flood, kinds=ENCRYPTED,
+           framed=False),
+    Attack("new flows that 100 rules deny, by datagrams", streams.denied_flows, channel.flood, hub=LISTED,
+           kinds=ENCRYPTED, framed=False),
+    Attack("new flows to nowhere by datagrams", streams.nowhere, channel.flood, kinds=ENCRYPTED, framed=False),
+    Attack("fragments by datagrams", streams.fragments, channel.flood, sink=True, kinds=ENCRYPTED, framed=False),
+    Attack("echo requests by datagrams", streams.echoes, channel.flood, sink=True, kinds=ENCRYPTED, framed=False),
     Attack("guesses of a password", run=guess, hub=LOGINS),
     Attack("slow handshakes", run=hold_handshakes),
     Attack("TLS handshakes begun anew", run=restart_handshakes, kinds=ENCRYPTED),

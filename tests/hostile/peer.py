@@ -12,9 +12,9 @@ import ssl
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from lib import wire_relay
+from lib import framing, wire_control, wire_relay
 from lib.errors import ProtocolError
 from tests.hostile.streams import BINARY, CONTINUATION, UPGRADE, hello, ws_frame
 from tests.support.packets import frame
@@ -28,6 +28,7 @@ _ABORT = struct.pack("ii", 1, 0)
 
 Socket = Any
 """A socket.socket or an ssl.SSLSocket: mypy knows no common type of them."""
+M = TypeVar("M")
 
 
 def trust() -> ssl.SSLContext:
@@ -93,7 +94,7 @@ def log_in(sock: Socket, kind: str, request: wire_relay.Request) -> int:
         if not got:
             raise ConnectionError("closed instead of a response")
         said += got
-        plain = _messages(said) if is_websocket(kind) else said
+        plain = messages(said) if is_websocket(kind) else said
         try:
             message = wire_relay.decode_response(plain) if plain else None
         except ProtocolError as error:
@@ -102,7 +103,7 @@ def log_in(sock: Socket, kind: str, request: wire_relay.Request) -> int:
             return message[0].status
 
 
-def _messages(data: bytes) -> bytes:
+def messages(data: bytes) -> bytes:
     """What a hub's binary messages hold, without the frames that are something else."""
     found, at = b"", 0
     while at + 2 <= len(data):
@@ -115,6 +116,28 @@ def _messages(data: bytes) -> bytes:
     return found
 
 
+def say(sock: Socket, kind: str, content: bytes) -> None:
+    """Send one frame. Raises OSError."""
+    said = frame(content)
+    sock.sendall(ws_frame(said) if is_websocket(kind) else said)
+
+
+def message(sock: Socket, kind: str, wanted: type[M]) -> M:
+    """Wait for a control frame of this kind that says something. Raises OSError where the hub closes."""
+    said = b""
+    while True:
+        got = sock.recv(4096)
+        if not got:
+            raise ConnectionError(f"closed instead of {wanted.__name__}")
+        said += got
+        plain, begin = messages(said) if is_websocket(kind) else said, 0
+        for end in framing.split(plain):
+            content, begin = plain[begin + 2 : end], end
+            found = wire_control.decode(content) if content[:1] == bytes([wire_control.MARK]) else None
+            if isinstance(found, wanted) and found != wanted():
+                return found
+
+
 def session(kind: str, hub: str, host: str, source: str = "", overlay: str = "", greets: int = -1) -> Socket:
     """A session of this host name; `greets` from 0 on says HELLO as that attacker. Raises OSError."""
     sock = opened(kind, hub, source)
@@ -122,8 +145,7 @@ def session(kind: str, hub: str, host: str, source: str = "", overlay: str = "",
         if log_in(sock, kind, wire_relay.Request(host, overlay)):
             raise ConnectionError("refused")
         if greets >= 0:
-            said = frame(hello(greets))
-            sock.sendall(ws_frame(said) if is_websocket(kind) else said)
+            say(sock, kind, hello(greets))
             if not sock.recv(4096):
                 raise ConnectionError("closed instead of HELLO")
     except BaseException:

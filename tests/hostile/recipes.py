@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 
 from lib import push_settings, wire_control, wire_fields, wire_relay
-from tests.hostile import peer, streams
+from tests.hostile import channel, peer, streams
 from tests.hostile.attacks import ALL, LISTED, Attack, Attacker
 from tests.support import packets as p
 
@@ -137,6 +137,12 @@ class Recipe:
     spices: tuple[str, ...] = ()
     connections: int = 1
     attackers: int = 1
+    datagrams: bool = False
+    """Whether frames go by a channel of UDP, where the transport has one."""
+
+    @property
+    def by_datagrams(self) -> bool:
+        return self.datagrams and self.logs_in and peer.is_encrypted(self.kind)
 
     def encode(self) -> str:
         """One line of JSON, which `decode` reads."""
@@ -152,7 +158,7 @@ class Recipe:
             for _ in range(VARIANTS * weight // sum(weights.values()) + 1)
         ]
         data = streams.shuffled(pool, dice)
-        if not peer.is_websocket(self.kind):
+        if self.by_datagrams or not peer.is_websocket(self.kind):
             return data
         messages: list[bytes] = []
         for at in range(0, len(data), self.message):
@@ -169,6 +175,8 @@ class Recipe:
         )
 
     def _run(self, me: Attacker) -> None:
+        if self.by_datagrams:
+            channel.flood(me)
         me.again(lambda: self._records(me) if self.record and peer.is_encrypted(me.kind) else self._once(me))
 
     def _once(self, me: Attacker) -> None:
@@ -216,7 +224,7 @@ def draw(seed: int) -> Recipe:
         dice.choice((1, 3, 16, 1000, 16384, 1 << 16, 1 << 16)), dice.choice((0, 0, 0, 1, 16, 1000)),
         dice.choice((1, 100, 1400, 1 << 16, 1 << 20, 1 << 20)),
         tuple(sorted(dice.sample(sorted(SPICES), dice.choice((0, 0, 0, 1, 2))))),
-        dice.choice((1, 1, 1, 4, 32)), dice.choice((1, 1, 2, 4)),
+        dice.choice((1, 1, 1, 4, 32)), dice.choice((1, 1, 2, 4)), dice.random() < 0.4,
     )  # fmt: skip
 
 
@@ -224,7 +232,8 @@ def changed(recipe: Recipe, seed: int) -> Recipe:
     """The same with something else in one or two places."""
     dice, other = Dice(seed), draw(seed)
     fields = dice.sample(
-        ("kind", "greets", "reads", "weights", "message", "record", "piece", "spices", "connections", "attackers"),
+        ("kind", "greets", "reads", "weights", "message", "record", "piece", "spices", "connections", "attackers",
+         "datagrams"),
         dice.choice((1, 1, 2)),
     )  # fmt: skip
     made = replace(recipe, seed=seed, **{name: getattr(other, name) for name in fields})
