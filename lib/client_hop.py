@@ -22,9 +22,9 @@ from lib.log_setup import say
 from lib.plugin_client import HopPlugin
 from lib.settings import ClientSettings, HopSettings, NodeSettings, Settings
 from lib.source_feed import Feed
+from lib.source_origin import Direct, Origin
 from lib.source_read import Reading
 from lib.source_text import NoTable
-from lib.source_watch import Watch
 
 FIRST_SECONDS = 2.0
 """How long the first dial waits for sources."""
@@ -50,8 +50,8 @@ class LiveHops:
     def __init__(self, client: ClientSettings, changed: Callable[[], None]) -> None:
         """`changed` is called when there are other ways; nothing is read before start()."""
         self.settings = client.hops
-        self._changed, self._watch = changed, Watch()
-        self._hops = [_LiveHop(self, hop, client, self._watch) for hop in client.hops]
+        self._changed, self._origin = changed, Direct()
+        self._hops = [_LiveHop(self, hop, client, self._origin) for hop in client.hops]
 
     @property
     def nodes(self) -> tuple[NodeSettings, ...]:
@@ -77,7 +77,7 @@ class LiveHops:
         """Read nothing more."""
         for hop in self._hops:
             hop.stop()
-        self._watch.stop()
+        self._origin.stop()
 
     def ask(self) -> bool:
         """Ask the plugins for the next way; returns whether there is any plugin. Raises OSError."""
@@ -97,13 +97,13 @@ class LiveHops:
 class _LiveHop:
     """The nodes of one hop."""
 
-    def __init__(self, hops: LiveHops, settings: HopSettings, client: ClientSettings, watch: Watch) -> None:
+    def __init__(self, hops: LiveHops, settings: HopSettings, client: ClientSettings, origin: Origin) -> None:
         self.settings = settings
         self._hops = hops
         self.label = f"hop {settings.name} of {client.name}"
         self.loaded: dict[int, tuple[Part, ...]] = {}
         """Rank of a source -> its nodes."""
-        self.feed = Feed(self.label, settings.more, watch, self._put)
+        self.feed = Feed(self.label, settings.more, origin, self._put)
         self._plugin = HopPlugin(settings.plugin) if settings.plugin else None
         self._asked: tuple[Part, ...] = ()
         addresses = client.device.addresses

@@ -5,15 +5,15 @@ Knows: the fields of these rows and their units. Refuses to know: the rest of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lib import cluster_running, observe_services
 from lib.ctl_routes import source_name
 from lib.enrol_live import Enrolment
-from lib.hub_tables import Tables
+from lib.hub_tables import Key, Tables
 from lib.plugin_client import Plugin
 from lib.settings_sources import FileSource, HttpSource, RedisSource, Source
-from lib.source_feed import SourceState
+from lib.source_feed import Feed, SourceState
 
 Row = dict[str, object]
 _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
@@ -22,7 +22,7 @@ _KINDS = {FileSource: "file", RedisSource: "redis", HttpSource: "http"}
 def rows(tables: Tables, now: float) -> Iterator[Row]:
     """A row for each table, each list of enrolled hosts, each observer and each sd in use."""
     for (kind, name), live in tables.all():
-        sources = [_source(source, state, now) for source, state in live.feed.states()]
+        sources = _sources(live.feed, now) if live.feed.reads else ()
         yield _row(kind, name, live.total, live.plugin, now, sources)
     for enrolled in tables.enrolled.all():
         yield _enrolled(enrolled, now)
@@ -30,6 +30,12 @@ def rows(tables: Tables, now: float) -> Iterator[Row]:
         yield _row("observer", observer.settings.name, observer.waiting, observer.plugin, now)
     for one in cluster_running.entrypoints():
         yield _row("sd", one.entry.sd.name, one.registration.known, one.sd.plugin, now)
+
+
+def read_here(feeds: Iterable[tuple[Key, str, Feed]], now: float) -> Iterator[Row]:
+    """A row for each table whose sources this process reads for others, which have its rows."""
+    for (kind, name), _, feed in feeds:
+        yield _row(kind, name, 0, None, now, _sources(feed, now))
 
 
 def _row(
@@ -53,6 +59,10 @@ def _enrolled(live: Enrolment, now: float) -> Row:
         "plugin": None,
         "sources": [_source(live.source, live.state, now)],
     }
+
+
+def _sources(feed: Feed, now: float) -> list[Row]:
+    return [_source(source, state, now) for source, state in feed.states()]
 
 
 def _source(source: Source, state: SourceState, now: float) -> Row:

@@ -7,7 +7,8 @@ Refuses to know: what is in them (route_live, rule_live), who asks them (hub).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from lib import service_release
@@ -30,7 +31,8 @@ from lib.settings import (
     TableSettings,
 )
 from lib.settings_limits import HubLimits
-from lib.source_watch import Watch
+from lib.settings_sources import Source, SourceSettings
+from lib.source_origin import Direct, Origin
 
 Key = tuple[str, str]
 """(kind, name), the kind one of _KINDS; bindings go by the name of their auther."""
@@ -61,14 +63,32 @@ _KINDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """A table that has sources."""
+
+    label: str
+    """Its name in the log."""
+    more: SourceSettings
+    with_server: bool
+    """As for source_read.read."""
+
+    def ranked(self) -> Iterator[tuple[int, Source]]:
+        """Every source with its rank."""
+        return enumerate(self.more.sources, 1)
+
+
 class Tables:
     """The routers, ingresses and authers of a process."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the tables with their inline rows; sources are read from start() on."""
+    def __init__(self, settings: Settings, origin: Origin | None = None) -> None:
+        """Make the tables with their inline rows; sources are read from start() on.
+
+        `origin` is where their readings come from; None for the sources themselves.
+        """
         self.rules_changed: Callable[[], None] = lambda: None
         """Called when the rows of an ingress or an auther have changed."""
-        self._watch = Watch()
+        self.origin: Origin = origin or Direct()
         self._used = _wanted(settings)
         """The settings that each table has."""
         self._live = {key: self._make(wanted) for key, wanted in self._used.items()}
@@ -109,7 +129,7 @@ class Tables:
         self.enrolled.stop()
         for live in self._live.values():
             live.stop()
-        self._watch.stop()
+        self.origin.stop()
 
     def _enrolled_changed(self) -> None:
         self._route_enrolled()
@@ -234,21 +254,21 @@ class Tables:
 
     def _make(self, wanted: Wanted) -> Live:
         if isinstance(wanted, TableSettings):
-            return AskedRoutes(wanted, self._watch) if wanted.plugin else LiveRoutes(wanted, self._watch)
+            return AskedRoutes(wanted, self.origin) if wanted.plugin else LiveRoutes(wanted, self.origin)
         told = lambda: self.rules_changed()  # noqa: E731  whoever is set there later
         if isinstance(wanted, IngressSettings):
-            return LiveIngress(wanted, self._watch, told)
+            return LiveIngress(wanted, self.origin, told)
         if isinstance(wanted, AdmissionSettings):
             from lib.rule_admission import LiveAdmission  # where there is none it is not loaded
 
-            return LiveAdmission(wanted, self._watch, told)
+            return LiveAdmission(wanted, self.origin, told)
         if isinstance(wanted, BindingSettings):
-            return LiveBindings(wanted, self._watch, told)
+            return LiveBindings(wanted, self.origin, told)
         if isinstance(wanted, LimiterSettings):
             return (
-                AskedLimits(wanted, self._watch) if wanted.plugin else LiveLimits(wanted, self._watch, told)
+                AskedLimits(wanted, self.origin) if wanted.plugin else LiveLimits(wanted, self.origin, told)
             )
-        return LiveLogins(wanted, self._watch, told, lambda: self._bindings(wanted.name))
+        return LiveLogins(wanted, self.origin, told, lambda: self._bindings(wanted.name))
 
     def _bindings(self, name: str) -> LiveBindings | None:
         live = self._live.get(("bindings", name))
@@ -273,3 +293,13 @@ def _wanted(settings: Settings) -> dict[Key, Wanted]:
     every += settings.authers
     every += [wanted.bindings for wanted in every if isinstance(wanted, AutherSettings) and wanted.bindings]
     return {(_KINDS[type(wanted)], wanted.name): wanted for wanted in every}
+
+
+def sourced(settings: Settings) -> dict[Key, Sourced]:
+    """The tables that have sources, by key."""
+    found: dict[Key, Sourced] = {}
+    for (kind, name), wanted in _wanted(settings).items():
+        if wanted.more.sources and not (isinstance(wanted, TableSettings) and wanted.plugin):
+            label = name if isinstance(wanted, LimiterSettings) else f"{kind} {name}"
+            found[kind, name] = Sourced(label, wanted.more, not isinstance(wanted, TableSettings))
+    return found

@@ -69,6 +69,7 @@ from lib.route_live import LiveRoutes
 from lib.rule_live import LiveRules
 from lib.service_policy_watch import PolicyWatch
 from lib.service_scheduling import breathe
+from lib.source_feed import Feed
 from lib.source_read import describe
 
 PIECE = 200
@@ -308,7 +309,7 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
 
 
 def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
-    every, now = [live for _, live in tables.all()], time.monotonic()
+    every = [live for _, live in tables.all()]
     yield (
         TABLE["routes"],
         [
@@ -325,10 +326,16 @@ def _tables(tables: Tables) -> Iterator[tuple[Family, Iterable[Row]]]:
             if isinstance(live, LiveRules)
         ],
     )
+    yield from of_sources((live.label, live.feed) for live in every if live.feed.reads)
+
+
+def of_sources(feeds: Iterable[tuple[str, Feed]]) -> Iterator[tuple[Family, Iterable[Row]]]:
+    """How sources do, of tables by their names in the log."""
+    now = time.monotonic()
     sources = {
-        label_text(TABLE["up"], live.label, log_redact.secrets(describe(source))): state
-        for live in every
-        for source, state in live.feed.states()
+        label_text(TABLE["up"], label, log_redact.secrets(describe(source))): state
+        for label, feed in feeds
+        for source, state in feed.states()
     }
     rows = list(sources.items())
     yield TABLE["up"], [(labels, float(not state.error)) for labels, state in rows]

@@ -27,8 +27,8 @@ from lib.service_scheduling import breathe
 from lib.settings import Hop, TableSettings
 from lib.settings_sources import NO_SOURCES, SourceSettings
 from lib.source_feed import Feed
+from lib.source_origin import Origin
 from lib.source_read import Reading
-from lib.source_watch import Watch
 
 BIG = 1 << 20
 """Bytes of a source's text from which on it is loaded without the cyclic garbage collector (route_loader)."""
@@ -41,13 +41,13 @@ APPLY_SECONDS = 10.0
 class AskedRoutes:
     """A router whose routes are asked for from a plugin."""
 
-    def __init__(self, settings: TableSettings, watch: Watch) -> None:
+    def __init__(self, settings: TableSettings, origin: Origin) -> None:
         assert settings.plugin is not None
         self.settings = settings
         self.label = f"router {settings.name}"
         self.router = RouterPlugin(settings.plugin)
         self.router.acl, self.router.own = _acl(settings), hub_addresses(settings.own, settings.names)
-        self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, reading, name: None)
+        self.feed = Feed(self.label, NO_SOURCES, origin, lambda rank, reading, name: None)
 
     def apply(self, settings: TableSettings) -> list[str]:
         """Take other settings; returns what that changed, a line, or none."""
@@ -80,13 +80,13 @@ class AskedRoutes:
 class LiveRoutes:
     """A router whose routes are held here, from the configuration and from sources."""
 
-    def __init__(self, settings: TableSettings, watch: Watch) -> None:
+    def __init__(self, settings: TableSettings, origin: Origin) -> None:
         self.settings = settings
         self.table = RouteTable(hold_down=settings.hold_down)
         self.table.acl, self.table.own = _acl(settings), hub_addresses(settings.own, settings.names)
         self._loader = RouteLoader(self.table)
         self._loading = BoundedSemaphore(1)
-        self._watch = watch
+        self._origin = origin
         self._enrolled = NO_ROWS
         """The rows of enrolled hosts that were loaded last."""
         self._read: list[LoadReport] = []
@@ -185,7 +185,7 @@ class LiveRoutes:
         service_release.later([self.table.swap(RouteTable().tries)])
 
     def _feed(self, more: SourceSettings) -> Feed:
-        return Feed(self.label, more, self._watch, self._put)
+        return Feed(self.label, more, self._origin, self._put)
 
     def _put(self, rank: int, reading: Reading, name: str) -> None:
         began, text = time.monotonic(), reading.text

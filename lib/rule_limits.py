@@ -18,7 +18,7 @@ from lib.config_limits import source_row
 from lib.rule_live import LiveRules, Rows
 from lib.settings import HubSettings, LimiterSettings
 from lib.settings_limits import HubLimits, of_scope
-from lib.source_watch import Watch
+from lib.source_origin import Origin
 
 
 class LiveLimits(LiveRules[Rows]):
@@ -26,9 +26,9 @@ class LiveLimits(LiveRules[Rows]):
 
     kind = "limiter"
 
-    def __init__(self, settings: LimiterSettings, watch: Watch, changed: Callable[[], None]) -> None:
+    def __init__(self, settings: LimiterSettings, origin: Origin, changed: Callable[[], None]) -> None:
         self.reader = source_row(settings.adds_to)
-        super().__init__(settings, watch, changed)
+        super().__init__(settings, origin, changed)
 
     @property
     def label(self) -> str:

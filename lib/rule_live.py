@@ -42,8 +42,8 @@ from lib.settings import (
 from lib.settings_sources import PluginSettings
 from lib.source_bad_lines import BadLines
 from lib.source_feed import Feed
+from lib.source_origin import Origin
 from lib.source_read import Reading, describe
-from lib.source_watch import Watch
 
 ASKED_AT_ONCE, ASKED_OF_ONE = 16, 12
 """Questions to a plugin at a time, as many as it has connections (plugin_http), and those about clients of
@@ -74,9 +74,9 @@ class LiveRules(Generic[Table]):
     plugin: IngressPlugin | AutherPlugin | AdmissionPlugin | None = None
     """Asked instead, where there is one."""
 
-    def __init__(self, settings: Wanted, watch: Watch, changed: Callable[[], None]) -> None:
+    def __init__(self, settings: Wanted, origin: Origin, changed: Callable[[], None]) -> None:
         self.settings = settings
-        self._watch, self._changed = watch, changed
+        self._origin, self._changed = origin, changed
         self._lanes = auth_lanes.Lanes(ASKED_AT_ONCE, ASKED_OF_ONE)
         self._replacing = BoundedSemaphore(1)  # of a reload and a source, the later one has all rows
         self._texts: dict[int, Rows] = {}
@@ -135,7 +135,7 @@ class LiveRules(Generic[Table]):
         return reply
 
     def _feed(self) -> Feed:
-        return Feed(self.label, self.settings.more, self._watch, self._put, with_server=True)
+        return Feed(self.label, self.settings.more, self._origin, self._put, with_server=True)
 
     def _put(self, rank: int, reading: Reading, name: str) -> int:
         rows: list[rule_parse.Row] = []
@@ -220,10 +220,10 @@ class AskedRules(LiveRules[Table], Generic[Plugin, Table]):
     settings: Asked
     plugin: Plugin | None = None
 
-    def __init__(self, settings: Asked, watch: Watch, changed: Callable[[], None]) -> None:
+    def __init__(self, settings: Asked, origin: Origin, changed: Callable[[], None]) -> None:
         if settings.plugin:
             self.plugin = self._reach(settings.plugin)
-        super().__init__(settings, watch, changed)
+        super().__init__(settings, origin, changed)
 
     def _reach(self, settings: PluginSettings) -> Plugin:
         """The plugin of these settings."""
@@ -291,13 +291,13 @@ class LiveLogins(AskedRules[AutherPlugin, Logins]):
     def __init__(
         self,
         settings: AutherSettings,
-        watch: Watch,
+        origin: Origin,
         changed: Callable[[], None],
         bindings: Callable[[], LiveBindings | None] = lambda: None,
     ) -> None:
         """`bindings` gives those of this auther, None where it has none."""
         self.bindings = bindings
-        super().__init__(settings, watch, changed)
+        super().__init__(settings, origin, changed)
 
     def _reach(self, settings: PluginSettings) -> AutherPlugin:
         return AutherPlugin(settings)

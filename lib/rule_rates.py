@@ -34,7 +34,7 @@ from lib.settings import LimiterSettings
 from lib.settings_limits import CONN, SERVICE, Rate, RateLimit
 from lib.settings_sources import NO_SOURCES
 from lib.source_feed import Feed
-from lib.source_watch import Watch
+from lib.source_origin import Origin
 from lib.wire_relay import Request
 
 REFRESH_SECONDS = 30.0
@@ -94,11 +94,11 @@ class AskedLimits:
     total = 0
     """Rows held here: none, as the plugin has them."""
 
-    def __init__(self, settings: LimiterSettings, watch: Watch) -> None:
+    def __init__(self, settings: LimiterSettings, origin: Origin) -> None:
         assert settings.plugin is not None
         self.settings = settings
         self.plugin = LimiterPlugin(settings.plugin)
-        self.feed = Feed(self.label, NO_SOURCES, watch, lambda rank, reading, name: None)
+        self.feed = Feed(self.label, NO_SOURCES, origin, lambda rank, reading, name: None)
         self._lanes = Lanes(ASKED_AT_ONCE, ASKED_OF_ONE)
         self._live: WeakValueDictionary[Question, Asked] = WeakValueDictionary()
         """The rates of the sessions that there are."""

@@ -1,7 +1,7 @@
 """When a table's sources are read: at the start, when a file changes, periodically, and on request.
 
 Knows: when a source is read or tried again, what is logged when it fails.
-Refuses to know: how it is read (source_read), what its rows do (hub_tables).
+Refuses to know: how it is read, and by which process (source_origin), what its rows do (hub_tables).
 
 Each table has one greenlet, so that its loads never overlap. While a source fails, its last good rows stay in
 use. A source that gives something else than a table has failed too. The failure is logged once, and so is the
@@ -22,10 +22,10 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.service_supervisor import Task
-from lib.settings_sources import FileSource, Source, SourceSettings
+from lib.settings_sources import Source, SourceSettings
+from lib.source_origin import Asked, Origin
 from lib.source_read import Reading, SourceError
 from lib.source_text import NoTable
-from lib.source_watch import Watch
 from lib.stream_bounded import failing_as
 
 DEBOUNCE = 0.05
@@ -57,6 +57,10 @@ class SourceState:
     """Wrong rows in its last good text; None where they are not counted (in a router's)."""
 
 
+Tried = Callable[[int, SourceState], None]
+"""Called with the rank of a source and its state."""
+
+
 def _nothing(rank: int, reading: Reading, name: str) -> None:
     """Do nothing with what was read: the table has gone."""
 
@@ -65,19 +69,31 @@ class Feed:
     """Reads the sources of one table and hands their texts to `put`."""
 
     def __init__(
-        self, label: str, settings: SourceSettings, watch: Watch, put: Put, with_server: bool = False
+        self,
+        label: str,
+        settings: SourceSettings,
+        origin: Origin,
+        put: Put,
+        with_server: bool = False,
+        tried: Tried = lambda rank, state: None,
     ) -> None:
-        """`label` is the table's name in the log; `with_server` as for source_read.read."""
+        """`label` is the table's name in the log; `with_server` as for source_read.read.
+
+        `tried` is called after each try of a source.
+        """
         self.settings = settings
         self._with_server = with_server
-        self._label, self._watch, self._put = label, watch, put
+        self._label, self._origin, self._put, self._tried = label, origin, put, tried
         self._ranked = dict(enumerate(settings.sources, 1))
         self._states = {rank: SourceState() for rank in self._ranked}
         self._due = set(self._ranked)
         self._failed: dict[int, float] = {}
         """Rank of a source that failed -> seconds until it is tried again."""
         self._wake, self._done = Event(), Event()
-        self._tellers: dict[int, Callable[[], None]] = {}
+        self._tellers: dict[int, Callable[[], None]] = {
+            rank: lambda rank=rank: self.refresh(rank)  # type: ignore[misc]
+            for rank in self._ranked
+        }
         self._task = Task(f"{label}: its sources are read", self._run)
 
     @property
@@ -85,6 +101,11 @@ class Feed:
         """Whether every source has been read, or has failed, since the last request to read it."""
         loaded: bool = self._done.is_set()
         return loaded
+
+    @property
+    def reads(self) -> bool:
+        """Whether this process reads the sources itself."""
+        return self._origin.is_own
 
     @property
     def untried(self) -> bool:
@@ -106,13 +127,10 @@ class Feed:
 
     def start(self) -> None:
         """Begin to read, in a greenlet; without sources there is none."""
-        if not self._ranked:
+        if self._ranked:
+            self._task.start()
+        else:
             self._done.set()
-            return
-        for rank, source in self._ranked.items():
-            if isinstance(source, FileSource):
-                self._tellers[rank] = lambda rank=rank: self.refresh(rank)  # type: ignore[misc]
-        self._task.start()
 
     def refresh(self, *ranks: int) -> None:
         """Read the sources of these ranks again, or all of them where none is given."""
@@ -129,8 +147,9 @@ class Feed:
     def stop(self) -> None:
         """Stop reading and watching."""
         for told in self._tellers.values():
-            self._watch.remove(told)
+            self._origin.leave(told)
         self._task.kill()
+        self._tellers.clear()
         self._put = _nothing  # or the table and this one would have each other, and never go
 
     def _run(self) -> None:
@@ -143,7 +162,8 @@ class Feed:
             self._done.set()
             if self._wake.wait(self._pause()):
                 self._wake.clear()
-                gevent.sleep(DEBOUNCE)
+                if self.reads:
+                    gevent.sleep(DEBOUNCE)
             elif self._failed and not self._periodic():
                 self._due.update(self._failed)
             else:
@@ -155,6 +175,8 @@ class Feed:
         return reload > 0 and reload <= min(self._failed.values())
 
     def _pause(self) -> float | None:
+        if not self.reads:
+            return None
         times = [self.settings.reload] if self.settings.reload else []
         return min([*times, *self._failed.values()], default=None)
 
@@ -163,10 +185,9 @@ class Feed:
         name = source_read.describe(source)
         try:
             with failing_as(lambda why: SourceError(f"{name}: {why}"), SourceError, NoTable):
-                if rank in self._tellers:
-                    source_read.check_disk(source)  # what is watched is looked up without a thread
-                    self._watch.add(name, self._tellers[rank])
-                state.bad_rows = self._put(rank, source_read.read(source, self._with_server), name)
+                asked = Asked(self._label, rank, source, self._with_server)
+                put = lambda reading: self._put(rank, reading, name)  # noqa: E731
+                state.bad_rows = self._origin.read(asked, self._tellers[rank], put)
         except (SourceError, NoTable) as wrong:
             error = f"{name}: {wrong}" if isinstance(wrong, NoTable) else str(wrong)
             state.failures += 1
@@ -183,9 +204,11 @@ class Feed:
             )
             state.error, state.failing_since = error, state.failing_since or time.monotonic()
             self._failed[rank] = min(2 * self._failed.get(rank, RETRY[0] / 2), RETRY[1])
+            self._tried(rank, state)
             return
         if self._failed.pop(rank, None):
             settle(Entry.SOURCE_FAILED, f"{self._label} {name}")
             prose = "%s: %s is read again"
             say(Entry.SOURCE_RECOVERED, prose, self._label, name, table=self._label, source=name)
         state.read_at, state.error, state.failing_since = time.monotonic(), "", 0.0
+        self._tried(rank, state)

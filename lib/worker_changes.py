@@ -33,6 +33,7 @@ from lib.settings import Settings
 from lib.worker_crew import Crew, Replies
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER, Worker, name_of
 
 Step = Callable[[], None]
@@ -49,6 +50,7 @@ class Main(Serving, Protocol):
     forker: Forker
     fronts: dict[str, Front]
     tables: Tables
+    sources: Sources
 
 
 class WorkerChanges(ServiceChanges):
@@ -66,8 +68,7 @@ class WorkerChanges(ServiceChanges):
         return self._main.settings
 
     def _refresh(self) -> None:
-        self._main.tables.refresh()
-        self._main.crew.tell_all({"do": "refresh"})
+        self._main.sources.refresh()
 
     def _reload(self, reread: Reread) -> list[str]:
         step = Breaths()
@@ -120,6 +121,7 @@ class WorkerChanges(ServiceChanges):
         finally:
             if api is not None and main.api is not api:
                 api.end_soon()  # as service_reload.use
+        main.sources.leave(new)
         others = [one for one in asked if one.number != CLUSTER_NUMBER or new.cluster == old.cluster]
         main.crew.renew([one for one in others if replies.get(one.number) is not None])
         for hub in new.hubs:
@@ -131,6 +133,7 @@ class WorkerChanges(ServiceChanges):
     def _use_here(self, old: Settings, new: Settings) -> int:
         """Change what the main process does itself; returns how many things those are."""
         main = self._main
+        main.sources.apply(new, of_main(new))
         lines = main.tables.apply(of_main(new))
         lines += service_servers.apply_metrics(main, old, new)
         lines += service_servers.apply_api(main, old, new)

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,6 +22,8 @@ from gevent.lock import BoundedSemaphore
 
 MAX_MESSAGE = 1 << 16
 """Bytes of a message; what may be longer is put into a file in memory (`held`)."""
+PIECE = 1 << 20
+"""Bytes of a file in memory that are written or read at once."""
 _SPACE = socket.CMSG_SPACE(array("i", [0]).itemsize)
 """For one descriptor, which is as many as a message has."""
 
@@ -107,17 +109,35 @@ def _connected(kind: int) -> tuple[int, int]:
     return one.detach(), other.detach()
 
 
-def held(data: bytes) -> int:
-    """The descriptor of a file in memory that holds these bytes. Raises OSError."""
+def held(data: bytes, step: Callable[[], None] = lambda: None) -> int:
+    """The descriptor of a file in memory that holds these bytes. Raises OSError.
+
+    Calls `step` after each little piece of work, as the functions below do.
+    """
     file = os.memfd_create("tunrouter", os.MFD_CLOEXEC)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file, view[:PIECE]) :]
+            step()
+    except BaseException:
+        shut(file)
+        raise
     return file
 
 
-def read(file: int) -> bytes:
+def pieces(file: int, step: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+    """What a file in memory holds, piece by piece; it stays open, and others may read it meanwhile."""
+    at = 0
+    while piece := os.pread(file, PIECE, at):
+        yield piece
+        at += len(piece)
+        step()
+
+
+def read(file: int, step: Callable[[], None] = lambda: None) -> bytes:
     """What a file in memory holds; closes it."""
-    with os.fdopen(file, "rb") as opened:
-        opened.seek(0)
-        return opened.read()
+    try:
+        return b"".join(pieces(file, step))
+    finally:
+        shut(file)

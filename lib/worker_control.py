@@ -19,6 +19,7 @@ from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
 from lib.hub_tables import Tables
 from lib.worker_crew import Crew
 from lib.worker_front import Front
+from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER, Worker
 
 Row = dict[str, Any]
@@ -32,11 +33,12 @@ class Control:
         crew: Crew,
         fronts: Mapping[str, Front],
         tables: Tables,
+        sources: Sources,
         files: Callable[[], tuple[str, ...]],
         path: str,
     ) -> None:
         """`tables` are those of this process, `files` the configuration's; `path` is the control socket's."""
-        self._crew, self._fronts, self._tables = crew, fronts, tables
+        self._crew, self._fronts, self._tables, self._sources = crew, fronts, tables, sources
         self._files, self._path = files, path
         self._started = time.monotonic()
 
@@ -84,8 +86,8 @@ class Control:
             for name, front in self._fronts.items():
                 here = {why.value: count for why, count in front.refused.items()}
                 merged["refused"][name] = worker_replies.added(merged["refused"].get(name, {}), here)
-            mine = [*merged["tables"], *ctl_tables.rows(self._tables, now)]
-            merged["tables"] = worker_replies.tables(mine)
+            mine = [*ctl_tables.rows(self._tables, now), *ctl_tables.read_here(self._sources.all(), now)]
+            merged["tables"] = worker_replies.tables([*merged["tables"], *mine])
             merged["troubles"] += [one.row(now) for one in log_setup.troubles()]
         merged |= {
             "pid": os.getpid(),

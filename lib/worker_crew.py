@@ -64,6 +64,12 @@ class Crew:
         """Set with `failed`: the process is to end, and to be started again by whoever started it."""
         self.changed = Event()
         """Set whenever a worker is ready, or has ended."""
+        self.begun: Callable[[Worker], None] = lambda worker: None
+        """Called when a worker has been told to begin; from then on it is told what all are told."""
+        self.gone: Callable[[Worker], None] = lambda worker: None
+        """Called when one has ended, by whatever."""
+        self.heard: dict[str, Callable[[Worker, dict[str, Any]], None]] = {}
+        """What is done with what workers say unasked, by its name."""
         self._numbers = 0
         self._has_begun = False
         """Whether any worker has been ready: before that, what one cannot do is nothing to try again."""
@@ -227,9 +233,12 @@ class Crew:
             process = os.pidfd_open(pid)
         except OSError:  # it has ended already, which its channel says
             process = -1
-        worker = self.workers[number] = Worker(number, channel, pid, process, now, now)
+        worker = Worker(number, channel, pid, process, now, now)
         message, descriptors = self._begin(number)
         self.tell(worker, {"do": "begin", **message}, *descriptors)
+        self.begun(worker)
+        worker.heard_at = time.monotonic()  # nobody has listened until now
+        self.workers[number] = worker
         self._greenlets.spawn(self._read, worker)
 
     def _read(self, worker: Worker) -> None:
@@ -252,6 +261,8 @@ class Crew:
                     why = message["error"]
                     if not self._has_begun:
                         self._fail(why)
+                elif (heard := self.heard.get(kind)) is not None:
+                    heard(worker, message)
                 elif (waiting := worker.replies.pop(kind, None)) is not None:
                     waiting.set(message)
         except OSError as error:
@@ -283,6 +294,7 @@ class Crew:
         worker.given.clear()
         for waiting in worker.replies.values():
             waiting.set(None)
+        self.gone(worker)
         if self.workers.get(worker.number) is worker:
             del self.workers[worker.number]
         self.changed.set()

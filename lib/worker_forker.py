@@ -45,6 +45,7 @@ from lib.errors import HostError
 from lib.hub_tables import Tables
 from lib.settings import Settings
 from lib.settings_transport import TransportSettings
+from lib.source_given import Given
 from lib.stream_open import Acceptor
 from lib.worker_channel import Channel
 
@@ -217,8 +218,8 @@ def _freeze() -> None:
 
 
 def _tables(settings: Settings) -> Tables:
-    """The tables of hubs; those who read the metrics log in at the main process."""
-    return Tables(replace(settings, authers=()))
+    """The tables of hubs; those who read the metrics log in at the main process, which reads all sources."""
+    return Tables(replace(settings, authers=()), Given())
 
 
 def _trust(settings: Settings) -> Trusted:

@@ -1,7 +1,7 @@
 """Metrics and probes of a process with workers: each worker is asked, and what they tell is merged.
 
 Knows: how long a scrape waits for a worker, how much one may tell, that scrapes at the same time share one
-text; what only the main process can tell (who was turned away, which workers there are).
+text; what only the main process can tell (who was turned away, which workers there are, how sources do).
 Refuses to know: how values are merged (worker_figures), what a worker tells (metrics), HTTP (metrics_server).
 
 A worker that does not answer in time costs its gauges, and no scrape: what it had counted stands still until
@@ -28,6 +28,7 @@ from lib.service_scheduling import Breaths
 from lib.worker_crew import Crew
 from lib.worker_figures import Figures, Sheet
 from lib.worker_front import Front
+from lib.worker_sources import Sources
 from lib.worker_state import Worker
 
 SECONDS = 3.0
@@ -40,10 +41,16 @@ class WorkerMetrics:
     """Whoever reads the metrics of this process is told those of all workers by it."""
 
     def __init__(
-        self, crew: Crew, fronts: Mapping[str, Front], tables: Tables, ending: Callable[[], bool]
+        self,
+        crew: Crew,
+        fronts: Mapping[str, Front],
+        tables: Tables,
+        sources: Sources,
+        ending: Callable[[], bool],
     ) -> None:
         """`tables` are those of this process; `ending` says whether it has been told to end."""
         self._crew, self._fronts, self._tables, self._ending = crew, fronts, tables, ending
+        self._sources = sources
         self._figures = Figures()
         self._one = BoundedSemaphore(1)
         self._askers = 0
@@ -107,6 +114,8 @@ class WorkerMetrics:
             for why, count in front.refused.items()
         ]
         yield from metrics.written(REFUSED, refused)
+        for family, rows in metrics.of_sources((label, feed) for _, label, feed in self._sources.all()):
+            yield from metrics.written(family, rows)
         numbers = range(1, self._crew.count + 1)
         yield from _by_worker(WORKER["up"], {n: float(n in told) for n in numbers})
         given = {one.number: float(len(one.given)) for one in self._crew.workers.values()}

@@ -4,12 +4,13 @@ Knows: what is done for each message of the main process, and that a worker with
 Refuses to know: who gets which connection (worker_front), what the main process makes of it (worker_crew),
 how hubs work (hub).
 
-    begin        the addresses of the services: hubs are made, tables are read -> "ready"
+    begin        the addresses of the services: hubs are made, tables are filled -> "ready"
     connection   a client's, for a service -> "closed" at its end
     control      somebody asks (ctl_server), or the main process for its metrics, probes and web API
     link         our end of a pair of sockets with another worker, or the cluster's process
     check, use   the settings of a reload: first all workers look at them, then all use them
-    refresh      sources are read again
+    reading      what was read from a source, or that it fails -> "judged" (source_given)
+    forget       a source that no table has any more
     drops        drop counters go to the log
     drain, end   clients are told to move; all ends
     ping         -> "pong", with sessions and faults
@@ -53,6 +54,7 @@ from lib.service_policy_watch import PolicyWatch
 from lib.service_scheduling import Breaths
 from lib.service_watchdog import Watchdog
 from lib.settings import HubSettings, Settings
+from lib.source_given import Given
 from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
 from lib.worker_links import WorkerLinks
@@ -62,8 +64,6 @@ from lib.worker_state import name_of
 if TYPE_CHECKING:
     from lib.worker_told import Told
 
-LOAD_SECONDS = 2.0
-"""How long a worker waits for its tables' sources before it takes connections, as a hub does."""
 FIRST = 1
 """The worker that says for all of them what all of them do: which tables were read, what a reload changed."""
 
@@ -119,6 +119,9 @@ class Worker:
     ) -> None:
         self.number, self._channel = number, channel
         self._settings, self._tables, self._acceptors = settings, tables, acceptors
+        assert isinstance(tables.origin, Given)
+        self._given = tables.origin
+        self._given.judge = lambda outcome: self._send({"did": "judged", **outcome})
         self._parts: _Parts | None = None
         self._answers: Answers | None = None
         self._links: Links | None = None
@@ -133,12 +136,13 @@ class Worker:
             "begin": self._begin,
             "connection": self._connection,
             "link": self._link,
+            "reading": self._given.take,
+            "forget": self._given.forget,
         }
         self._beside: dict[str, Callable[..., None]] = {
             "control": self._control,
             "check": self._check,
             "use": self._use,
-            "refresh": self._refresh,
             "drops": self._drops,
             "drain": self._drain,
             "ping": self._ping,
@@ -189,7 +193,7 @@ class Worker:
         self._answers.task.start()
         self._watchdog = Watchdog(service_notify.Notifier(), served, parts.clients)
         self._policy = PolicyWatch(lambda: parts.settings, parts.tables)
-        self._spawned.spawn(self._start, parts)
+        self._spawned.spawn(self._start, parts, float(message["load_seconds"]))
 
     def _linked(self, parts: _Parts, *descriptors: int) -> Links:
         """The links with other processes."""
@@ -203,10 +207,10 @@ class Worker:
         """Begin to take sessions."""
         parts.start_services()
 
-    def _start(self, parts: _Parts) -> None:
+    def _start(self, parts: _Parts, load_seconds: float) -> None:
         assert self._links is not None
         parts.start_tables()
-        parts.tables.wait_loaded(LOAD_SECONDS)
+        parts.tables.wait_loaded(load_seconds)
         self._links.start()
         self._serve(parts)
         service_supervisor.keep("the log is kept in order", log_setup.tend)
@@ -271,10 +275,6 @@ class Worker:
         sessions = [len(hub.sessions) for hub in hubs.values()]
         fault = self._watchdog.fault() if self._watchdog is not None else ""
         self._send({"did": "pong", "sessions": sessions, "fault": fault})
-
-    def _refresh(self, message: dict[str, Any]) -> None:
-        if self._parts is not None:
-            self._parts.tables.refresh()
 
     def _drops(self, message: dict[str, Any]) -> None:
         if self._parts is not None:

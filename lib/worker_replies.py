@@ -93,8 +93,9 @@ def _listening(one: Row, other: Row) -> Row:
 
 
 def _table(one: Row, other: Row) -> Row:
-    """The row of the worker where a source fails: all have the same tables, each reads for itself."""
-    return other if _fails(other) and not _fails(one) else one
+    """The rows that the first one counts, the sources of the process that reads them, a plugin that fails."""
+    row = other if _fails(other) and not _fails(one) else one
+    return {**row, "rows": one["rows"], "sources": row["sources"] or one["sources"] or other["sources"]}
 
 
 def _fails(row: Row) -> bool:

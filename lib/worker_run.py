@@ -19,10 +19,10 @@ from lib.worker_process import FIRST, Worker
 from lib.worker_state import CLUSTER_NUMBER
 
 _SAID_ONCE = (
-    *(Entry.RELOAD_CHANGE, Entry.RELOAD_DONE, Entry.SOURCE_FAILED, Entry.SOURCE_RECOVERED),
+    *(Entry.RELOAD_CHANGE, Entry.RELOAD_DONE, Entry.TABLE_LOADED, Entry.RULES_LOADED, Entry.BAD_ROW),
     *(Entry.CONFIG_WARNING, Entry.CONFIG_NOTICE, Entry.CERTIFICATE_RELOADED),
 )
-_SAID_BY_MAIN = (Entry.LISTENING,)
+_SAID_BY_MAIN = (Entry.LISTENING, Entry.SOURCE_FAILED, Entry.SOURCE_RECOVERED)
 
 
 def run(

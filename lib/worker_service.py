@@ -42,12 +42,14 @@ from lib.service_changes import Reading
 from lib.service_notify import Notifier, status_line
 from lib.service_supervisor import keep, watch_greenlets
 from lib.settings import Settings
+from lib.source_given import Given
 from lib.stream_listen import listen
 from lib.worker_changes import WorkerChanges, of_main
 from lib.worker_control import Control
 from lib.worker_crew import Crew
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ if TYPE_CHECKING:
     from lib.worker_metrics import WorkerMetrics
 
 READY_SECONDS = 30.0
+LOAD_SECONDS, FILL_SECONDS = 2.0, 15.0
+"""How long a worker waits before it takes connections: at the start for sources, as a hub does, and
+where they have been read for its tables to be filled, so that it serves with all rows."""
 STATUS_SECONDS = 10.0
 END_SECONDS = 3.0
 """How long workers may take to end."""
@@ -90,9 +95,12 @@ class WorkerService:
         """The socket that links of the cluster are accepted on: it stays where its process does not."""
         self.forker = Forker(settings, self._account, worker_run.run)
         self.crew = Crew(self.forker, count, self._begin, settings.cluster is not None)
-        self.tables = Tables(of_main(settings))
+        given = Given()
+        self.tables = Tables(of_main(settings), given)
+        self.sources = Sources(settings, of_main(settings), self.crew, given)
         namespace_titles.use(settings.titles)
-        control = Control(self.crew, self.fronts, self.tables, lambda: self.settings.files, settings.control)
+        looked_at = self.crew, self.fronts, self.tables, self.sources
+        control = Control(*looked_at, lambda: self.settings.files, settings.control)
         self._questions = control.handlers()
         try:
             self.forker.wait_ready()
@@ -123,7 +131,8 @@ class WorkerService:
         """What a worker is told first, and what the cluster's process accepts links on."""
         addresses = {name: list(front.address) for name, front in self.fronts.items()}
         descriptors = (self._links.fileno(),) if number == CLUSTER_NUMBER else ()
-        return {"workers": self.count, "addresses": addresses}, descriptors
+        seconds = FILL_SECONDS if self.sources.loaded else LOAD_SECONDS
+        return {"workers": self.count, "addresses": addresses, "load_seconds": seconds}, descriptors
 
     def _serve(self) -> None:
         watch_greenlets()
@@ -133,12 +142,13 @@ class WorkerService:
         service_signals.release()
         service_threads.begin()
         self.crew.start()
+        self.sources.start()
+        self.tables.start()
         self.crew.wait_ready(READY_SECONDS)
         if self.crew.failed:
             return
         for front in self.fronts.values():
             front.start(self.crew)
-        self.tables.start()
         for server in (self.metrics, self.api):
             if server is not None:
                 server.start()
@@ -205,7 +215,9 @@ class WorkerService:
         from lib.worker_metrics import WorkerMetrics
 
         if self._whole is None:
-            self._whole = WorkerMetrics(self.crew, self.fronts, self.tables, lambda: self._is_ending)
+            self._whole = WorkerMetrics(
+                *(self.crew, self.fronts, self.tables, self.sources), lambda: self._is_ending
+            )
         return self._whole
 
     def make_api(self, settings: Settings) -> ApiServer | None:
@@ -309,6 +321,7 @@ class WorkerService:
             from lib import api_audit
 
             api_audit.finish()
+        self.sources.stop()
         self.tables.stop()
         for front in self.fronts.values():
             front.close()

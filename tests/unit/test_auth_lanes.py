@@ -15,7 +15,7 @@ from lib.auth_lanes import Busy, Lanes
 from lib.ids import NO_NAMESPACE
 from lib.settings import AutherSettings, IngressSettings
 from lib.settings_sources import PluginSettings
-from lib.source_watch import Watch
+from lib.source_origin import Direct
 
 HASH = auth_passwords.hashed("secret", bytes(16))
 GUESSER, OTHER = "192.0.2.1", "192.0.2.2"
@@ -237,7 +237,7 @@ Ask = tuple[SlowPlugin, Callable[[str], bool]]
 @pytest.fixture(params=["auther", "ingress"])
 def ask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """Asks a plugin about a client, by its address and port; and the plugin."""
-    plugin, watch, settings = SlowPlugin(), Watch(), PluginSettings("http://plugin.test")
+    plugin, watch, settings = SlowPlugin(), Direct(), PluginSettings("http://plugin.test")
     if request.param == "auther":
         monkeypatch.setattr(rule_live, "AutherPlugin", lambda settings: plugin)
         logins = rule_live.LiveLogins(AutherSettings("a", plugin=settings), watch, lambda: None)

@@ -147,7 +147,7 @@ def test_a_login_is_never_unbound_while_a_reload_waits_for_its_bindings() -> Non
 
 
 def test_an_auther_whose_bindings_are_not_there_lets_nobody_in(tables: Tables) -> None:
-    live = rule_live.LiveLogins(bound_by(9), tables._watch, lambda: None)
+    live = rule_live.LiveLogins(bound_by(9), tables.origin, lambda: None)
     with pytest.raises(rule_live.Unavailable, match="auther a: its bindings are not there yet"):
         live.grant(LOGIN)
 

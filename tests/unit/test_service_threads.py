@@ -16,8 +16,8 @@ from lib import service_threads
 from lib.service_threads import aside
 from lib.settings_sources import FileSource, SourceSettings
 from lib.source_feed import Feed
+from lib.source_origin import Direct
 from lib.source_read import Reading
-from lib.source_watch import Watch
 
 SHORT = 0.1
 system_sleep = monkey.get_original("time", "sleep")
@@ -174,7 +174,7 @@ def test_a_table_whose_file_hangs_fails_and_is_read_later(fifo: str, monkeypatch
     def put(rank: int, reading: Reading, name: str) -> None:
         rows.append(reading.text)
 
-    watch = Watch()
+    watch = Direct()
     feed = Feed("router r", SourceSettings((FileSource(fifo),)), watch, put)
     feed.start()
     assert feed.wait(5)

@@ -15,7 +15,7 @@ from lib.route_live import LiveRoutes
 from lib.rule_live import LiveIngress, LiveLogins
 from lib.settings import AutherSettings, IngressSettings, TableSettings
 from lib.settings_sources import FileSource, HttpSource, SourceSettings
-from lib.source_watch import Watch
+from lib.source_origin import Direct
 
 UUID = "e87f56dd-fd57-4921-9ab8-a0847662daae"
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -57,22 +57,22 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def watch() -> Iterator[Watch]:
-    watching = Watch()
+def watch() -> Iterator[Direct]:
+    watching = Direct()
     yield watching
     watching.stop()
     log_setup.finish()  # what is still being counted would be told in another test
 
 
-def routes(source: FileSource | HttpSource, watch: Watch) -> LiveRoutes:
+def routes(source: FileSource | HttpSource, watch: Direct) -> LiveRoutes:
     return LiveRoutes(TableSettings("r", more=SourceSettings((source,))), watch)
 
 
-def logins(source: FileSource | HttpSource, watch: Watch) -> LiveLogins:
+def logins(source: FileSource | HttpSource, watch: Direct) -> LiveLogins:
     return LiveLogins(AutherSettings("a", more=SourceSettings((source,))), watch, lambda: None)
 
 
-def ingress(source: FileSource | HttpSource, watch: Watch) -> LiveIngress:
+def ingress(source: FileSource | HttpSource, watch: Direct) -> LiveIngress:
     return LiveIngress(IngressSettings("i", more=SourceSettings((source,))), watch, lambda: None)
 
 
@@ -116,7 +116,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("made", [routes, logins])
 def test_a_reply_that_is_no_table_changes_nothing(
-    web: Web, watch: Watch, lie: str, made: Callable[[HttpSource, Watch], Live]
+    web: Web, watch: Direct, lie: str, made: Callable[[HttpSource, Direct], Live]
 ) -> None:
     live = made(HttpSource(web.url, 5.0), watch)
     web.says = reply(ROUTES)
@@ -146,7 +146,7 @@ TRUTHS = {
 
 
 @pytest.mark.parametrize("truth", TRUTHS)
-def test_a_reply_that_is_a_table_in_another_dress(web: Web, watch: Watch, truth: str) -> None:
+def test_a_reply_that_is_a_table_in_another_dress(web: Web, watch: Direct, truth: str) -> None:
     live = routes(HttpSource(web.url, 5.0), watch)
     web.says = TRUTHS[truth]
     assert read(live) == (2, "")
@@ -165,7 +165,7 @@ NOT_ROUTES = {
 @pytest.mark.parametrize("what", NOT_ROUTES)
 @pytest.mark.parametrize("from_file", [False, True])
 def test_a_source_of_routes_without_a_route_keeps_the_last_ones(
-    web: Web, watch: Watch, tmp_path: Path, what: str, from_file: bool
+    web: Web, watch: Direct, tmp_path: Path, what: str, from_file: bool
 ) -> None:
     path = tmp_path / "routes"
 
@@ -188,7 +188,7 @@ def test_a_source_of_routes_without_a_route_keeps_the_last_ones(
     live.stop()
 
 
-def test_the_mark_of_an_empty_table_excuses_no_bad_line(watch: Watch, tmp_path: Path) -> None:
+def test_the_mark_of_an_empty_table_excuses_no_bad_line(watch: Direct, tmp_path: Path) -> None:
     path = tmp_path / "routes"
     live = routes(FileSource(str(path)), watch)
     path.write_bytes(b"# tunrouter: empty\n" + ROUTES)
@@ -198,7 +198,7 @@ def test_the_mark_of_an_empty_table_excuses_no_bad_line(watch: Watch, tmp_path: 
     live.stop()
 
 
-def test_a_first_reading_that_is_no_table_is_a_failure_too(watch: Watch, tmp_path: Path) -> None:
+def test_a_first_reading_that_is_no_table_is_a_failure_too(watch: Direct, tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_text("<html>")
     for live in (made(FileSource(str(path)), watch) for made in (routes, logins, ingress)):
@@ -209,7 +209,7 @@ def test_a_first_reading_that_is_no_table_is_a_failure_too(watch: Watch, tmp_pat
 
 @pytest.mark.parametrize("text", ["", "\n", "# nobody\n"])
 def test_a_file_of_logins_or_rules_without_a_row_denies_everybody(
-    watch: Watch, tmp_path: Path, text: str
+    watch: Direct, tmp_path: Path, text: str
 ) -> None:
     path = tmp_path / "rows"
     for live in (made(FileSource(str(path)), watch) for made in (logins, ingress)):
@@ -224,7 +224,7 @@ def test_a_file_of_logins_or_rules_without_a_row_denies_everybody(
         live.stop()
 
 
-def test_an_empty_reply_denies_everybody_only_where_it_says_that_it_is_whole(web: Web, watch: Watch) -> None:
+def test_an_empty_reply_denies_everybody_only_where_it_says_that_it_is_whole(web: Web, watch: Direct) -> None:
     live = logins(HttpSource(web.url, 5.0), watch)
     web.says = reply(b"user password\n")
     assert read(live) == (1, "")
@@ -236,7 +236,7 @@ def test_an_empty_reply_denies_everybody_only_where_it_says_that_it_is_whole(web
     live.stop()
 
 
-def test_rules_and_logins_that_cannot_be_read_change_nothing(watch: Watch, tmp_path: Path) -> None:
+def test_rules_and_logins_that_cannot_be_read_change_nothing(watch: Direct, tmp_path: Path) -> None:
     path = tmp_path / "rows"
     live = ingress(FileSource(str(path)), watch)
     path.write_text(f"host-1 {UUID}\n")
@@ -253,7 +253,7 @@ def test_rules_and_logins_that_cannot_be_read_change_nothing(watch: Watch, tmp_p
     live_logins.stop()
 
 
-def test_a_source_that_stays_keeps_its_state_over_a_reload(watch: Watch, tmp_path: Path) -> None:
+def test_a_source_that_stays_keeps_its_state_over_a_reload(watch: Direct, tmp_path: Path) -> None:
     path, other = tmp_path / "rows", tmp_path / "others"
     path.write_bytes(ROUTES)
     other.write_text("10.9.0.0/16 host-9\n")

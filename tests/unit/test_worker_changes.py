@@ -40,7 +40,8 @@ class Main:
             renew=lambda kept: self.renewed.append({one.number for one in kept}),
             tell_all=lambda message: self.asked.append(message["do"]),
         )
-        tables = SimpleNamespace(refresh=lambda: None, apply=lambda settings: [], leave=lambda settings: [])
+        tables = SimpleNamespace(apply=lambda settings: [], leave=lambda settings: [])
+        sources = SimpleNamespace(refresh=lambda: None, apply=lambda *_: None, leave=lambda _: None)
         self.process = SimpleNamespace(
             settings=BEFORE,
             count=3,
@@ -48,6 +49,7 @@ class Main:
             forker=SimpleNamespace(use=self.given.append),
             fronts={},
             tables=tables,
+            sources=sources,
             metrics=None,
             api=None,
         )

@@ -92,10 +92,8 @@ def test_a_reload_without_it_changes_nothing(forker: Forker, monkeypatch: pytest
         settings=SETTINGS,
         count=1,
         forker=forker,
-        crew=SimpleNamespace(
-            ask_all=ask_all, everybody=list, tell_all=lambda _: None, wait_ready=lambda _: True
-        ),
-        tables=SimpleNamespace(refresh=lambda: None),
+        crew=SimpleNamespace(ask_all=ask_all, everybody=list, wait_ready=lambda _: True),
+        sources=SimpleNamespace(refresh=lambda: None),
         api=None,
     )
     reading: Any = SimpleNamespace(config=None, settings=lambda _: SimpleNamespace(hubs=()))

@@ -70,8 +70,9 @@ class World:
             fault=lambda: "",
         )
         self.tables = Tables(Settings())
+        sources: Any = SimpleNamespace(all=lambda: iter(()))
         self.made = WorkerMetrics(
-            *(cast(Any, crew), cast(Any, self.fronts), self.tables, lambda: self.is_ending)
+            *(cast(Any, crew), cast(Any, self.fronts), self.tables, sources, lambda: self.is_ending)
         )
 
     def add(self, number: int, run: Run) -> None:
