@@ -57,26 +57,30 @@ class Owner(Protocol):
 class OwnSocket:
     """The socket, and the greenlet that reads it."""
 
-    __slots__ = ("_owner", "_reader", "_sock", "address")
+    __slots__ = ("_is_open", "_owner", "_reader", "_sock", "address")
 
     def __init__(self, owner: Owner, sock: DatagramSocket, address: Address) -> None:
         self._owner, self._sock, self.address = owner, sock, address
+        self._is_open = True
         self._reader = gevent.spawn(self._read)
         self._reader.link(self._ended)  # also where it is killed before it has begun
 
     def close(self) -> None:
-        """Read no more; what comes then is the port's socket's. May be called by the reader itself."""
-        self._reader.kill(block=False)
+        """Read no more, and have the port no more. May be called by the reader itself, and twice."""
+        if self._is_open:
+            self._is_open = False
+            self._reader.kill(block=False)
+            self._sock.close()
 
     def _ended(self, _: Any) -> None:
-        self._sock.close()
+        self.close()
         self._owner.left_own(self)
 
     def _read(self) -> None:
         owner, sock, turn, loop = self._owner, self._sock, Turn(), gevent.get_hub().loop
         turn.origin = owner.share
         forged = lost = 0
-        while forged <= MOST_FORGED:
+        while self._is_open and forged <= MOST_FORGED:
             sock.wait()
             cost = owner.cost
             if cost is None:

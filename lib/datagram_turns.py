@@ -229,7 +229,9 @@ class PortChannel(Channel):
         bad = table.strangers - before
         self._port.owe(bad * STRANGER_SECONDS)
         for peer, others in found.items():  # that came before the socket was connected
-            peer.outside.arrived(others)  # type: ignore[attr-defined]
+            channel = peer.outside
+            assert isinstance(channel, PortChannel)
+            channel.arrived(others)
         self._settle()
         return 2 * bad - len(burst)
 

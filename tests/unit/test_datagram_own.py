@@ -86,6 +86,30 @@ def test_it_goes_with_the_session(hub: Hub, two: tuple[Client, Client]) -> None:
     assert own._sock._sock.fileno() < 0
 
 
+def test_the_port_is_opened_anew_by_a_reload(hub: Hub, two: tuple[Client, Client]) -> None:
+    """The sockets of sessions have the same port: where one is still open, it is a busy one."""
+    settings = hub.settings
+    hub.datagrams.open(settings, hub._server.socket)
+    assert not hub.datagrams.why_none(session_of(hub, "host-1"))
+    assert not hub.datagrams._owners
+
+
+def test_a_session_that_ends_in_its_own_turn_ends_its_reader(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    own, take = own_of(hub, "host-1"), HubChannel.take_own
+    assert own is not None
+
+    def stop(self: HubChannel, *words: object) -> int:
+        self.stop()
+        return take(self, *words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HubChannel, "take_own", stop)
+    send(two[0], udp(1))
+    until(lambda: own._reader.dead)
+    assert own._reader.successful(), own._reader.exception
+
+
 def test_the_port_closes_and_leaves_none(hub: Hub, two: tuple[Client, Client]) -> None:
     every = [own_of(hub, host) for host in ("host-1", "host-2")]
     hub.datagrams.close()
