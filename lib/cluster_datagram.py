@@ -212,11 +212,11 @@ class LinkChannel(PortChannel):
             run = Run(Address(run.address.far), run.data, run.size)
         super().put(run, most)
 
-    def handle(self, arrived: Sequence[Arrived], cost: Cost, turn: Turn) -> None:
+    def handle(self, arrived: Sequence[Arrived], cost: Cost, turn: Turn) -> int:
         """As PortChannel.handle; put() has not seen all of them."""
         if self._link.is_dialled and any(cast(Address, place).near for _, _, place, _ in arrived):
             arrived = [(key, at, Address(cast(Address, place).far), data) for key, at, place, data in arrived]
-        super().handle(arrived, cost, turn)
+        return super().handle(arrived, cost, turn)
 
     def scan(self, frames: bytes, cost: Cost) -> int:
         """Take envelopes for a turn's time; returns how many bytes of whole ones were."""

@@ -222,12 +222,12 @@ class PortChannel(Channel):
         before = table.strangers
         cost.begin(0)
         found = table.sort(burst)
-        arrived = found.pop(self.peer, ())
-        if arrived and not self._is_limited(len(arrived)):
-            self.handle(arrived, cost, turn)
-        turn.end(cost)
         bad = table.strangers - before
         self._port.owe(bad * STRANGER_SECONDS)
+        arrived = found.pop(self.peer, ())
+        if arrived and not self._is_limited(len(arrived)):
+            bad += self.handle(arrived, cost, turn)
+        turn.end(cost)
         for peer, others in found.items():  # that came before the socket was connected
             channel = peer.outside
             assert isinstance(channel, PortChannel)
@@ -249,7 +249,7 @@ class PortChannel(Channel):
         if place is self._settled:
             return
         self.leave_own()
-        if place is not None and self._port.has_room:
+        if place is not None and self.socket is not None and self._port.has_room:
             self._settled = place
             self._own = self._port.own(self, cast(Address, place))
 
@@ -266,8 +266,11 @@ class PortChannel(Channel):
             self._own = None
             self._port.disown(self)
 
-    def handle(self, arrived: Sequence[Arrived], cost: Cost, turn: Turn) -> None:
-        """Open datagrams and forward what is in them, in a turn that has begun."""
+    def handle(self, arrived: Sequence[Arrived], cost: Cost, turn: Turn) -> int:
+        """Open datagrams and forward what is in them, in a turn that has begun, and end it.
+
+        Returns how many were not authentic.
+        """
         meter, now = self.meter, time.monotonic()
         size = sum(len(datagram) for _, _, _, datagram in arrived)
         packets = self.packets
@@ -299,6 +302,7 @@ class PortChannel(Channel):
             meter.take_bytes(size, now)
             if meter.counts_packets:
                 meter.take_packets(self.packets - packets, now)
+        return forged
 
     def _open(self, arrived: Sequence[Arrived], cost: Cost, now: float) -> tuple[bytes, int]:
         """(frames, how many were not authentic). What those took is not the far end's affair.

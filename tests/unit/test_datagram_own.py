@@ -108,6 +108,26 @@ def test_a_session_that_ends_in_its_own_turn_ends_its_reader(
     send(two[0], udp(1))
     until(lambda: own._reader.dead)
     assert own._reader.successful(), own._reader.exception
+    assert not [one for one in hub.datagrams._owners if one._own in (own, None)], "nor has it another one"
+    assert len(hub.datagrams._owners) == 1
+
+
+def test_datagrams_of_strangers_that_come_meanwhile_are_not_the_sessions(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    one, other = two
+    own, handle = own_of(hub, "host-1"), HubChannel.handle
+
+    def late(self: HubChannel, *words: object) -> int:
+        forged = handle(self, *words)  # type: ignore[arg-type]
+        hub.datagrams.table.strangers += 10 * MOST_FORGED  # it gave way to others
+        return forged
+
+    monkeypatch.setattr(HubChannel, "handle", late)
+    for number in range(3):
+        send(one, udp(number))
+        assert other.receive()
+    assert own_of(hub, "host-1") is own
 
 
 def test_the_port_closes_and_leaves_none(hub: Hub, two: tuple[Client, Client]) -> None:
