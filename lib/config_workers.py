@@ -67,8 +67,6 @@ def _check_process(config: Config, found: Findings) -> None:
         hint = "leave it out, and let logrotate move the file"
         _refuse(found, config.log.where("rotation"), "'rotation' beside 'workers'", hint)
     for router in found.each(config.routers):
-        if router.pool:
-            _refuse(found, router.where("pool"), f"router {router.name[:64]}: 'pool'", "write routes")
         if router.dns_domain:
             _refuse(found, router.where("dns_domain"), f"router {router.name[:64]}: 'dnsDomain'")
 
@@ -79,7 +77,6 @@ def _check_hub(service: Service, settings: HubSettings, plugins: Container[str],
     if getattr(find(handler, "sd"), "text", "") in plugins:
         _refuse(found, where_of(handler, "sd"), f"{here}: 'sd' of a plugin", "use a Redis, or one process")
     for key, is_used in (
-        ("enrol", settings.enrol is not None),
         ("entrypoint", settings.entrypoint is not None),
         ("trustedProxies", bool(find(handler, "trustedProxies"))),
     ):

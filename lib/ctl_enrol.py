@@ -296,6 +296,20 @@ def revoke(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, 
     return {"hosts": len(found), "sessions": ended, "notes": notes}
 
 
+def looked(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, object]:
+    """Look at all lists, which another worker may have changed: {"host"}. Returns how many sessions it has.
+
+    Raises ValueError where one cannot be read.
+    """
+    for live in tables.enrolled.all():
+        live.look()
+        if live.error:
+            raise ValueError(live.error)
+    here = (session for hub in hubs.values() for session in list(hub.sessions.values()))
+    host = str(request["host"])
+    return {"sessions": sum(one.attachment.host == host and not one.sender.closed_because for one in here)}
+
+
 def _places(book: Book, wanted: ctl_filter.Filter) -> list[Place]:
     """The places of hosts that are enrolled, or invited still."""
     now = time.time()

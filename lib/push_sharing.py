@@ -1,7 +1,8 @@
-"""The pools of a hub in a cluster: hosts get addresses by lists that all hubs share in a Redis.
+"""The pools of a hub in a cluster, or of a worker: hosts get addresses by lists that all of them share.
 
 Knows: when a list is looked at, read and changed, how long a host waits for that, what goes on without Redis.
-Refuses to know: what a list is and what becomes of it (push_shared), keys and commands (push_shared_redis).
+Refuses to know: what a list is and what becomes of it (push_shared), where lists are kept (push_shared_redis,
+worker_pools). What is said here of hubs and their Redis holds for workers and their main process too.
 
     a host joins: the list has an address of it         it is told that, and noted in the list some time
     ... the pool has few addresses left                 it is noted first, then told
@@ -21,21 +22,21 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 
 from lib import push_shared
-from lib.cluster_seal import Proof, Seal
+from lib.cluster_seal import Proof
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import over, say, settle
 from lib.push_leases import FEW, Leases, Reply
 from lib.push_pool import MAX_LEASES, Key, Pool
 from lib.push_shared import Lease, SharedList, Wishes
-from lib.push_shared_redis import PoolStore
 from lib.service_scheduling import Breaths
 from lib.service_supervisor import Task
 from lib.service_threads import aside
@@ -53,7 +54,7 @@ HOLD_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
 """How often it is tried again for hosts that have none."""
 SETTLE_SECONDS = 3.0
-"""After so long every hub has added what it knew to a list that was lost."""
+"""After so long every hub of a cluster has added what it knew to a list that was lost."""
 QUIET_SECONDS = 3.0
 """A lease that was noted more recently is not taken from its host: where that is may not be known yet."""
 NOTE_SECONDS = 600.0
@@ -62,20 +63,56 @@ FEWEST = 64
 """A pool of which few addresses are left (push_leases), or less than so many, is tight."""
 
 
+class Store(Protocol):
+    """Where lists are kept (push_shared_redis, worker_pools). Every method raises OSError."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def open(self) -> AbstractContextManager[Any]:
+        """A connection for as long as it holds."""
+
+    def check(self, connection: Any) -> None:
+        """Raise OSError where this connection is not the right one any more."""
+
+    def changes(self, connection: Any) -> object:
+        """What differs after each change of any list."""
+
+    def stamp(self, connection: Any, router: str) -> object:
+        """What differs after each change of a list; the same for as long as there is none."""
+
+    def change(self, connection: Any, router: str, edit: Callable[[bytes], bytes | None]) -> object:
+        """Change a list by `edit`, which may be called several times; returns its stamp then."""
+
+
+class Seal(Protocol):
+    """What is used of a hub's seal (cluster_seal.Seal)."""
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature of this hub."""
+
+    def check(self, name: str, data: bytes, signature: bytes) -> Proof:
+        """Whether a signature is that of a hub."""
+
+
 class Sharing:
-    """The shared pools of one cluster, as a hub has them (push_routers.Pools)."""
+    """The pools of one cluster, or of the workers of one hub, as each has them (push_routers.Pools)."""
 
     def __init__(
         self,
-        store: PoolStore,
+        store: Store,
         seal: Seal,
         hub: str,
         pools: Callable[[], Iterable[Leases]],
         is_here: Callable[[], Callable[[str], bool]],
         is_whole: Callable[[], bool],
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """`pools` gives those of all routers of this hub that have one. `is_here` makes what says whether a
-        host is connected to any hub, and `is_whole` says whether all hubs are known."""
+        host is connected to any hub, and `is_whole` says whether all hubs are known. After `settle_seconds`
+        every hub has added what it knew to a list that was lost."""
+        self.settle_seconds = settle_seconds
         self.store, self.hub, self.is_here, self.is_whole = store, hub, is_here, is_whole
         self._seal = seal
         self.lost = ""
@@ -289,7 +326,7 @@ class SharedPool:
                 leases.own,
                 wanted,
                 notes if wanted or now >= self._note_at else (),
-                time.monotonic() - self._life_at >= SETTLE_SECONDS,
+                time.monotonic() - self._life_at >= sharing.settle_seconds,
             )
             pool = Pool(leases.pool.prefixes, leases.pool.may_give)
             rows = aside(name, push_shared.in_order, base)

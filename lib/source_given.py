@@ -126,36 +126,35 @@ class Given:
             place.changed.wait()
 
     def _use(self, place: _Place, held: _Held, put: Put) -> int | None:
-        """Have a reading used, and tell what it was worth."""
+        """Have a reading used, and tell what it was worth.
+
+        A feed that is stopped meanwhile, by a reload, says nothing: the next one of that table will.
+        """
         place.taken = held.number
-        outcome = _outcome(held.number, "it was not looked at to the end")
         try:
             text = worker_channel.read(os.dup(held.file), breathe)  # a newer one closes the file
             bad = put(Reading(text, held.server, held.is_whole))
-            outcome = _outcome(held.number, bad=bad)
         except NoTable as wrong:
-            outcome = _outcome(held.number, str(wrong), is_table=False)
+            self._conclude(place, held, _outcome(held.number, str(wrong), is_table=False))
             raise
         except Exception as error:
-            outcome = _outcome(held.number, f"{type(error).__name__}: {str(error)[:200]}")
+            self._conclude(place, held, _outcome(held.number, f"{type(error).__name__}: {str(error)[:200]}"))
             raise
-        finally:
-            self._conclude(place, held, not outcome["error"])
-            self.judge(outcome)
+        self._conclude(place, held, _outcome(held.number, bad=bad))
         if place.error and place.told is not None:
             place.told()  # it failed since: the next look says so
         return bad
 
-    @staticmethod
-    def _conclude(place: _Place, held: _Held, is_good: bool) -> None:
-        if place.next is not held:
-            return
-        place.next = None
-        worn = held
-        if is_good:
-            worn, place.good = place.good, held  # type: ignore[assignment]
-        if worn is not None:
-            worker_channel.shut(worn.file)
+    def _conclude(self, place: _Place, held: _Held, outcome: Outcome) -> None:
+        """Keep a reading where it was good, and tell what it was worth."""
+        if place.next is held:
+            worn: _Held | None = held
+            place.next = None
+            if not outcome["error"]:
+                worn, place.good = place.good, held
+            if worn is not None:
+                worker_channel.shut(worn.file)
+        self.judge(outcome)
 
     def leave(self, told: Told) -> None:
         """As Origin."""

@@ -55,7 +55,7 @@ class ClusterWorker(Worker):
         self._looking = Task("workers are told of other hubs", self._look)
         self._in_order["linked"] = self._linked_all
 
-    def _linked(self, parts: Parts, *descriptors: int) -> Links:
+    def _linked(self, parts: Parts, workers: int, *descriptors: int) -> Links:
         owner = parts.hubs[self._of.services[0]]
         relay, sock = Relay(owner), gevent.socket.socket(fileno=descriptors[0])
         self._cluster = cluster = Cluster(self._of, owner, relay.use, sock, self._trust)

@@ -55,8 +55,8 @@ class Control:
             "drain": self._counted,
             "cluster": lambda request: self._relayed(worker_ask.of_cluster(self._crew), request),
             "invite": lambda request: self._relayed(self._any(), request),
-            "hosts": lambda request: self._relayed(self._any(), request),
-            "revoke": lambda request: self._relayed(self._any(), request),
+            "hosts": lambda request: worker_replies.hosts(self._ask_all(request)),
+            "revoke": self._revoke,
             "capture": lambda request: self._streamed(request, worker_capture.records),
             "trace": lambda request: self._streamed(request, worker_capture.lines),
         }
@@ -130,6 +130,32 @@ class Control:
     def _counted(self, request: Mapping[str, Any]) -> Row:
         """Kick or drain: at every worker that has a session of the host."""
         return {"sessions": sum(reply["sessions"] for reply in self._ask_all(request))}
+
+    def _revoke(self, request: Mapping[str, Any]) -> Row:
+        """One changes the list of hosts; then all others have looked at it before this returns."""
+        first, *others = worker_ask.workers(self._crew)
+        before, _ = self._look(others, request)
+        reply = worker_ask.one(first, request)
+        if reply is None:
+            raise worker_ask.Nobody
+        if not reply["ok"]:
+            raise ValueError(reply["error"])
+        after, notes = self._look(others, request)
+        ended = reply["sessions"] + max(0, before - after)
+        return {"hosts": reply["hosts"], "sessions": ended, "notes": [*reply["notes"], *notes]}
+
+    @staticmethod
+    def _look(some: Sequence[Worker], request: Mapping[str, Any]) -> tuple[int, list[str]]:
+        """Have workers look at their lists: (sessions of the host there, who cannot look and why)."""
+        wanted = {"do": "look", "host": request["host"]}
+        sessions, notes = 0, []
+        for worker, said in worker_ask.each(some, lambda worker: worker_ask.one(worker, wanted)).items():
+            if said is not None and said["ok"]:
+                sessions += said["sessions"]
+            else:
+                why = said["error"] if said is not None else "it does not answer, and will look by itself"
+                notes.append(f"{worker.name}: {why}")
+        return sessions, notes
 
     def _explain(self, request: Mapping[str, Any]) -> Relayed:
         """Asked where the sending host has its session: there its packets are decided on."""

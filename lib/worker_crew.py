@@ -68,8 +68,8 @@ class Crew:
         """Called when a worker has been told to begin; from then on it is told what all are told."""
         self.gone: Callable[[Worker], None] = lambda worker: None
         """Called when one has ended, by whatever."""
-        self.heard: dict[str, Callable[[Worker, dict[str, Any]], None]] = {}
-        """What is done with what workers say unasked, by its name."""
+        self.heard: dict[str, Callable[..., None]] = {}
+        """What is done with what workers say unasked, by its name: (worker, message, its descriptors)."""
         self._numbers = 0
         self._has_begun = False
         """Whether any worker has been ready: before that, what one cannot do is nothing to try again."""
@@ -246,7 +246,7 @@ class Crew:
         why = "it has ended"
         try:
             while found := worker.channel.receive():
-                message, _ = found
+                message, descriptors = found
                 worker.heard_at = time.monotonic()
                 kind = message["did"]
                 if kind == "closed":
@@ -262,7 +262,7 @@ class Crew:
                     if not self._has_begun:
                         self._fail(why)
                 elif (heard := self.heard.get(kind)) is not None:
-                    heard(worker, message)
+                    heard(worker, message, *descriptors)
                 elif (waiting := worker.replies.pop(kind, None)) is not None:
                     waiting.set(message)
         except OSError as error:

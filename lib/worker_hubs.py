@@ -126,16 +126,16 @@ class WorkerHubs:
         return gateways_of(row for reply in self._all("gateways", ns) for row in reply["rows"])
 
     def enrolled(self, ns: str) -> Mapping[str, object]:
-        """As api_hubs.Hubs.enrolled: no hub with workers has a list, as any worker says."""
-        return self._one(self._any(), {"do": "hosts", "ns": ns})
+        """As api_hubs.Hubs.enrolled."""
+        return self._told({"do": "hosts", "ns": ns})
 
     def invite(self, asked: Mapping[str, Any]) -> Row:
-        """As api_hubs.Hubs.invite, and as enrolled()."""
+        """As api_hubs.Hubs.invite: all have one list."""
         return self._one(self._any(), {**asked, "do": "invite"})
 
     def revoke(self, asked: Mapping[str, Any]) -> Row:
-        """As api_hubs.Hubs.revoke, and as enrolled()."""
-        return self._one(self._any(), {**asked, "do": "revoke"})
+        """As api_hubs.Hubs.revoke."""
+        return self._told({**asked, "do": "revoke"})
 
     # --- services and packets
 
@@ -221,12 +221,15 @@ class WorkerLook(NamedTuple):
 
     here: dict[Key, Seen]
     opened: dict[Key, int]
+    enrolled: dict[Key, float]
 
     @classmethod
     def of(cls, reply: Mapping[str, Any], worker: Worker) -> WorkerLook:
         """A worker's reply. Raises ValueError, TypeError and KeyError where it is none."""
         here = {worker_told.read_key(key): worker_told.read(row, worker) for key, row in reply["here"]}
-        return cls(here, {worker_told.read_key(key): int(count) for *key, count in reply["opened"]})
+        opened = {worker_told.read_key(key): int(count) for *key, count in reply["opened"]}
+        enrolled = {worker_told.read_key(key): float(seen) for *key, seen in reply["enrolled"]}
+        return cls(here, opened, enrolled)
 
 
 class WorkersLook:
@@ -253,8 +256,12 @@ class WorkersLook:
         return list(dict.fromkeys(key for look in self._looks for key in look.opened))
 
     def enrolled(self) -> Mapping[Key, float]:
-        """As api_hubs.Look.enrolled: no hub with workers has a list."""
-        return {}
+        """As api_hubs.Look.enrolled."""
+        found: dict[Key, float] = {}
+        for look in self._looks:
+            for key, seen in look.enrolled.items():
+                found[key] = max(found.get(key, 0.0), seen)
+        return found
 
 
 def both(one: Seen, other: Seen) -> Seen:

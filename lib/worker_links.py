@@ -9,7 +9,7 @@ Refuses to know: what is said by a link (worker_link), who is where (worker_regi
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -34,6 +34,8 @@ CLUSTER = "cluster process"
 """What the process is called that has the links with other hubs; no hub has a name with a blank in it."""
 BY_CLUSTER = f"{LINK} of the {CLUSTER}"
 """What `by` of an attachment says of a host at another hub; those at other workers say LINK."""
+BACK_SECONDS = 10.0
+"""So long after a worker has ended its hosts may be on their way back, and do not count as away."""
 CLOCK_SECONDS = 0.25
 """How often it is looked whether our clock was set, where there are other hubs."""
 
@@ -49,9 +51,12 @@ def granted(worker: str, namespace: bytes) -> bool:
 class WorkerLinks:
     """The links of one worker."""
 
-    def __init__(self, name: str, hubs: Mapping[str, Hub]) -> None:
-        """`hubs` are the services of this worker, all of one domain."""
+    def __init__(self, name: str, hubs: Mapping[str, Hub], expected: Collection[str] = ()) -> None:
+        """`hubs` are the services of this worker, all of one domain; `expected` are the other processes."""
         self.name, self._hubs = name, hubs
+        self._expected, self._whole = frozenset(expected), set[str]()
+        """The other processes, and those of them that have told all their hosts."""
+        self._whole_at = time.monotonic() + BACK_SECONDS
         self.owner = next(iter(hubs.values()))
         self.others, self._own = Others(), Own()
         self.links: dict[str, WorkerLink] = {}
@@ -130,8 +135,29 @@ class WorkerLinks:
                 del self.links[name]
                 self._ended(name)
 
+    def present(self) -> Callable[[str], bool]:
+        """What says whether a host is connected to any worker or hub, in any namespace."""
+        far: set[str] = set()
+
+        def is_here(host: str) -> bool:
+            if any(one.sessions_of(host) for one in self.owner.domain.namespaces.values()):
+                return True
+            if not far:
+                far.add("")
+                every = list(self.others.hubs.values())
+                far.update(name for other in every for _, name in in_steps(list(other.claims)))
+            return host in far
+
+        return is_here
+
+    def is_whole(self) -> bool:
+        """Whether all processes and their hosts are known: then a host that is nowhere is away."""
+        return time.monotonic() >= self._whole_at and self._expected <= self._whole
+
     def _ended(self, name: str) -> None:
         """Another process has ended."""
+        self._whole.discard(name)
+        self._whole_at = time.monotonic() + BACK_SECONDS
         if name == CLUSTER:
             self._names.clear()
             self._numbers.clear()
@@ -151,8 +177,10 @@ class WorkerLinks:
             self._hear_hub(message)
         elif isinstance(message, ClusterMark):
             self._marks[message.namespace] = message.mark
-        elif isinstance(message, Whole) and name == CLUSTER:
-            gevent.spawn(self._forget_doubted)  # it may take a while
+        elif isinstance(message, Whole):
+            self._whole.add(name)
+            if name == CLUSTER:
+                gevent.spawn(self._forget_doubted)  # it may take a while
         self._changed()
 
     def _hear_hub(self, message: HubNumber) -> None:

@@ -11,6 +11,7 @@ how hubs work (hub).
     check, use   the settings of a reload: first all workers look at them, then all use them
     reading      what was read from a source, or that it fails -> "judged" (source_given)
     forget       a source that no table has any more
+    pool, pools  a list of addresses that was asked for; one has changed (worker_pools)
     drops        drop counters go to the log
     drain, end   clients are told to move; all ends
     ping         -> "pong", with sessions and faults
@@ -28,8 +29,10 @@ import gevent.socket
 from gevent.pool import Group
 
 from lib import (
+    ctl_enrol,
     ctl_health,
     log_setup,
+    push_routers,
     service_notify,
     service_preload,
     service_reload,
@@ -48,6 +51,7 @@ from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.log_events import Entry
 from lib.namespace_domain import Domain
+from lib.push_sharing import Sharing
 from lib.service_drops import say_drops
 from lib.service_parts import Parts
 from lib.service_policy_watch import PolicyWatch
@@ -59,7 +63,8 @@ from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
 from lib.worker_links import WorkerLinks
 from lib.worker_listener import HandedServer
-from lib.worker_state import name_of
+from lib.worker_pools import AskedLists, sharing
+from lib.worker_state import CLUSTER_NUMBER, name_of
 
 if TYPE_CHECKING:
     from lib.worker_told import Told
@@ -127,10 +132,15 @@ class Worker:
         self._links: Links | None = None
         self._watchdog: Watchdog | None = None
         self._policy: PolicyWatch | None = None
+        self._new_pools: Callable[[], Sharing | None] = lambda: None
         self._told: Told | None = None
         """Its replies to the web API, once that asks."""
         self._next: Settings | None = None
         """The settings of a reload that this worker has looked at."""
+        self._in_cluster = self._next_cluster = settings.cluster
+        self._lists = AskedLists(channel.send)
+        self._pools: Sharing | None = None
+        """Its part in the pools of addresses."""
         self._spawned = Group()
         self._in_order: dict[str, Callable[..., None]] = {
             "begin": self._begin,
@@ -138,6 +148,8 @@ class Worker:
             "link": self._link,
             "reading": self._given.take,
             "forget": self._given.forget,
+            "pool": self._lists.hear,
+            "pools": self._look_at_pools,
         }
         self._beside: dict[str, Callable[..., None]] = {
             "control": self._control,
@@ -178,7 +190,7 @@ class Worker:
         workers = int(message["workers"])
         settings = worker_settings.of_worker(self._settings, workers)
         self._parts = parts = _Parts(settings, self._tables, self._acceptors, message["addresses"])
-        self._links = self._linked(parts, *descriptors)
+        self._links = self._linked(parts, workers, *descriptors)
         service_threads.begin()
         service_supervisor.watch_greenlets()
         parts.tapping.record(settings.recorder)
@@ -188,16 +200,39 @@ class Worker:
         files = lambda: parts.settings.files  # noqa: E731
         served = self._served(parts)
         asked = handlers(served, parts.clients, parts.tables, files, "")
-        for_main: Handlers = {"metrics": self._metrics, "probe": self._probe, "api": self._api}
+        for_main: Handlers = {
+            "metrics": self._metrics,
+            "probe": self._probe,
+            "api": self._api,
+            "look": lambda request: ctl_enrol.looked(served, parts.tables, request),
+        }
         self._answers = Answers({**asked, **parts.tapping.handlers(), **for_main})
         self._answers.task.start()
         self._watchdog = Watchdog(service_notify.Notifier(), served, parts.clients)
         self._policy = PolicyWatch(lambda: parts.settings, parts.tables)
         self._spawned.spawn(self._start, parts, float(message["load_seconds"]))
 
-    def _linked(self, parts: _Parts, *descriptors: int) -> Links:
+    def _linked(self, parts: _Parts, workers: int, *descriptors: int) -> Links:
         """The links with other processes."""
-        return WorkerLinks(name_of(self.number), parts.hubs)
+        others = {name_of(number) for number in range(1, workers + 1)} - {name_of(self.number)}
+        if self._in_cluster is not None:
+            others.add(name_of(CLUSTER_NUMBER))
+        links = WorkerLinks(name_of(self.number), parts.hubs, others)
+        self._new_pools = lambda: sharing(self._in_cluster, self._lists, links, parts.tables)
+        return links
+
+    def _share_pools(self) -> None:
+        """Give addresses by the lists that all workers share, or all hubs of the cluster."""
+        before, self._pools = self._pools, self._new_pools()
+        if before is not None:
+            before.stop()
+        if self._pools is not None:
+            push_routers.share(self._pools)
+            self._pools.start()
+
+    def _look_at_pools(self, message: dict[str, Any]) -> None:
+        if self._pools is not None:
+            self._pools.ring()
 
     def _served(self, parts: _Parts) -> dict[str, Hub]:
         """The hub services that have sessions here."""
@@ -212,6 +247,7 @@ class Worker:
         parts.start_tables()
         parts.tables.wait_loaded(load_seconds)
         self._links.start()
+        self._share_pools()
         self._serve(parts)
         service_supervisor.keep("the log is kept in order", log_setup.tend)
         if self.number == FIRST and self._policy is not None:
@@ -289,7 +325,10 @@ class Worker:
             new = worker_settings.unpack(worker_channel.read(descriptor), step)
             service_preload.load(new, step)  # the main process's metrics, which are made here, among them
             self._look_at(new)
-            self._next = worker_settings.of_worker(new, int(message["workers"]))
+            self._next, self._next_cluster = (
+                worker_settings.of_worker(new, int(message["workers"])),
+                new.cluster,
+            )
             service_reload.checked(parts, lambda step: self._next or parts.settings, step)
         except ConfigError as error:
             problems = list(map(str, error.problems))
@@ -310,6 +349,9 @@ class Worker:
             failed = service_reload.use(parts, new, Breaths(), bool(message["changed"]))
             assert self._links is not None
             self._links.follow()
+            if self._next_cluster != self._in_cluster:
+                self._in_cluster = self._next_cluster
+                self._share_pools()
             if self.number == FIRST and self._policy is not None:
                 self._policy.wake()
         self._send({"did": "used", "failed": failed})
@@ -328,6 +370,8 @@ class Worker:
     def _stop(self) -> None:
         if self._policy is not None:
             self._policy.stop()
+        if self._pools is not None:
+            self._pools.stop()
         if self._links is not None:
             self._links.stop()
         if self._parts is not None:

@@ -52,6 +52,12 @@ def drops(replies: Sequence[Row]) -> Row:
     }
 
 
+def hosts(replies: Sequence[Row]) -> Row:
+    """One `hosts` of those of all workers, which have one list: a host is connected that is so anywhere."""
+    rows = one_for_each(_rows(replies, "hosts"), ("host", "namespace"), _enrolled)
+    return {"hosts": rows, "invitations": replies[0]["invitations"]}
+
+
 def health(replies: Sequence[Row], more: Sequence[str], pid: int) -> Row:
     """One `health` of those of all workers, with more problems than those of theirs."""
     problems = list(dict.fromkeys([*more, *(one for reply in replies for one in reply["problems"])]))
@@ -101,6 +107,11 @@ def _table(one: Row, other: Row) -> Row:
 def _fails(row: Row) -> bool:
     asked = [row["plugin"]] if row.get("plugin") else []
     return any(source["error"] for source in (*row["sources"], *asked))
+
+
+def _enrolled(one: Row, other: Row) -> Row:
+    is_here, seen = one["connected"] or other["connected"], max(one["seen"], other["seen"])
+    return {**one, "connected": is_here, "seen": seen}
 
 
 def _task(one: Row, other: Row) -> Row:

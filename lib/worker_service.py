@@ -49,6 +49,7 @@ from lib.worker_control import Control
 from lib.worker_crew import Crew
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_pools import KeptLists
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER
 
@@ -97,6 +98,7 @@ class WorkerService:
         self.crew = Crew(self.forker, count, self._begin, settings.cluster is not None)
         given = Given()
         self.tables = Tables(of_main(settings), given)
+        self._lists = KeptLists(self.crew)
         self.sources = Sources(settings, of_main(settings), self.crew, given)
         namespace_titles.use(settings.titles)
         looked_at = self.crew, self.fronts, self.tables, self.sources
@@ -322,6 +324,7 @@ class WorkerService:
 
             api_audit.finish()
         self.sources.stop()
+        self._lists.stop()
         self.tables.stop()
         for front in self.fronts.values():
             front.close()

@@ -54,7 +54,8 @@ class Told:
         look = self._hubs.look()
         here = look.here()
         rows = ([written_key(key), written(seen)] for key, seen in in_steps(list(here.items())))
-        return {"here": rows, "opened": _opened(look.met(), look.opened)}
+        enrolled = ([*written_key(key), seen] for key, seen in in_steps(list(look.enrolled().items())))
+        return {"here": rows, "opened": _opened(look.met(), look.opened), "enrolled": enrolled}
 
 
 def _opened(keys: Iterator[Key], opened: Callable[[Key], int]) -> Iterator[list[object]]:

@@ -72,14 +72,12 @@ def test_gost_s_sd_is_not_for_workers() -> None:
     [
         ("workers: 2\n", "workers: 2\nnotify: [{url: 'http://x/'}]\n", "f.yml:2:", "'notify'"),
         ("workers: 2\n", "workers: 2\nlog: {output: f, rotation: {maxSize: 1}}\n", "f.yml:2:", "'rotation'"),
-        ("{name: r,", "{name: r, address: 10.0.0.9/24, pool: 10.0.0.0/24,", "f.yml:7:", "'pool'"),
         ("{name: r,", "{name: r, address: 10.0.0.9/24, dnsDomain: a.internal,", "f.yml:7:", "'dnsDomain'"),
         ("router: r}", "router: r, onDuplicate: refuse}", "f.yml:5:", "'onDuplicate: refuse'"),
         ("router: r}", "router: r, channel: datagram}", "f.yml:5:", "'channel: datagram'"),
         ("router: r}", "router: r, dscp: true}", "f.yml:5:", "'dscp'"),
         ("router: r}", "router: r, lanes: 2}", "f.yml:5:", "'lanes: 2'"),
         ("router: r}", "router: r, trustedProxies: 10.0.0.1}", "f.yml:5:", "'trustedProxies'"),
-        ("router: r}", "router: r, enrol: /tmp/hosts}", "f.yml:5:", "'enrol'"),
         ("{type: router,", "{type: router, limiter: l,", "f.yml:", "limits of hosts"),
         ("  handler:", "  limiter: l\n  handler:", "f.yml:5:", "a limiter that several connections share"),
         ("  handler:", "  metadata: {preUp: [true]}\n  handler:", "f.yml:5:", "'preUp'"),
@@ -95,6 +93,14 @@ def test_what_does_not_hold_across_workers(old: str, new: str, place: str, words
     assert "does not hold across workers yet" in problem
     one_process = text.replace("workers: 2", "workers: 1")
     assert settings(one_process).workers == 1, "nothing of it is a mistake without workers"
+
+
+def test_invitations_and_pools_hold() -> None:
+    text = HUB.replace("router: r}", "router: r, enrol: /tmp/hosts}")
+    found = settings(text.replace("{name: r,", "{name: r, address: 10.0.0.9/24, pool: 10.0.0.0/24,", 1))
+    assert found.workers == 2
+    assert found.hubs[0].enrol is not None
+    assert found.tables[0].pool
 
 
 def test_a_limiter_of_each_connection_holds() -> None:

@@ -455,6 +455,31 @@ def test_a_change_by_another_process_counts_soon(pair: Pair, tmp_path: Path) -> 
         del others
 
 
+def test_a_worker_looks_when_another_has_taken_a_host_out(pair: Pair, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    with hub_of(pair, path) as (hub, hubs), hub_of(pair, path) as (other, others):
+        client_enrol.enrol(invite(hub, hubs), enrol_book.hashed(b"secret"))
+        assert ctl_enrol.looked({}, other.tables, {"host": "host-7"}) == {"sessions": 0}
+        assert judge(other, "host-7", "secret") == Status.OK
+        session: Any = SimpleNamespace(
+            attachment=SimpleNamespace(host="host-7"), sender=SimpleNamespace(closed_because="")
+        )
+        other.tables.enrolled.gone = lambda source, places: setattr(session.sender, "closed_because", "gone")
+        watched: Any = {"hub": SimpleNamespace(sessions={1: session})}
+        (live,) = other.tables.enrolled.all()
+        live._task.kill()  # only who is asked looks
+        assert ctl_enrol.looked(watched, other.tables, {"host": "host-7"}) == {"sessions": 1}
+        ctl_enrol.revoke(hubs, hub.tables, {"host": "host-7"})
+        assert judge(other, "host-7", "secret") == Status.OK
+        asked = {"host": "host-7"}
+        assert ctl_enrol.looked(watched, other.tables, asked) == {"sessions": 0}
+        assert judge(other, "host-7", "secret") == Status.UNAUTHORIZED
+        path.write_text("no list")
+        with pytest.raises(ValueError, match="no list of enrolled hosts"):
+            ctl_enrol.looked(watched, other.tables, asked)
+        del others
+
+
 def test_who_is_enrolled_and_invited(pair: Pair, tmp_path: Path) -> None:
     with hub_of(pair, tmp_path / "hosts") as (hub, hubs):
         client_enrol.enrol(invite(hub, hubs), ONE)

@@ -555,6 +555,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "worker_run",
         "worker_service",
         "worker_sources",
+        "worker_pools",
         "worker_told",
         "worker_watch",
         "worker_state",

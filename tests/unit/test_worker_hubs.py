@@ -25,7 +25,8 @@ from lib.ctl_server import Answers, Handlers, Relayed
 from lib.forward_drop_reasons import Reason
 from lib.observe_stats import Stats
 from lib.worker_channel import Channel
-from lib.worker_hubs import WorkerHubs
+from lib.worker_control import Control
+from lib.worker_hubs import WorkerHubs, WorkerLook, WorkersLook
 from lib.worker_state import Worker
 from lib.worker_told import PASSED_ON, Told
 from tests.support import packets
@@ -322,3 +323,50 @@ def test_flows_are_those_of_all_and_none_twice() -> None:
         rows.append(flows.rows(1.0))
     (row,) = merged(rows)
     assert (row["src"], row["dir"], row["bytes_s"]) == ("10.0.0.1", "in", 2 * (len(CONTENT) - 2))
+
+
+def test_who_is_enrolled_is_so_at_all_workers() -> None:
+    one, two = ("service hub", bytes(16), "a"), ("service hub", bytes(16), "b")
+    looks = [WorkerLook({}, {}, {one: 5.0, two: 7.0}), WorkerLook({}, {}, {one: 6.0})]
+    assert WorkersLook(looks).enrolled() == {one: 6.0, two: 7.0}
+
+
+def test_revoke_returns_once_all_have_looked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        world.add(number)
+    crew, sources = cast(Any, world.crew), cast(Any, None)
+    control = Control(crew, {}, cast(Any, None), sources, lambda: (), "").handlers()["revoke"]
+    did: list[str] = []
+    is_listed = True
+
+    def revoke(request: Any) -> dict[str, object]:
+        nonlocal is_listed
+        did.append("revoke")
+        is_listed = False
+        return {"hosts": 1, "sessions": 1, "notes": ["one"]}
+
+    def look(number: int) -> Any:
+        def said(request: Any) -> dict[str, object]:
+            assert request["host"] == "host-7"
+            did.append("look")
+            return {"sessions": number if is_listed else 0}
+
+        return said
+
+    world.answer(1, {"revoke": revoke})
+    world.answer(2, {"look": look(2)})
+    world.answer(3, {"look": look(3)})
+    wanted = {"do": "revoke", "host": "host-7"}
+    assert control(wanted) == {"hosts": 1, "sessions": 6, "notes": ["one"]}
+    assert did == ["look", "look", "revoke", "look", "look"]
+
+    def fails(request: Any) -> dict[str, object]:
+        raise ValueError("the list cannot be read")
+
+    world.answer(3, {"look": fails})
+    is_listed = True
+    found: Any = control(wanted)
+    assert (found["sessions"], found["notes"][1:]) == (3, ["worker 3: the list cannot be read"])
+    world.answer(1, {"revoke": fails})
+    with pytest.raises(ValueError, match="the list cannot be read"):
+        control(wanted)

@@ -524,3 +524,25 @@ def test_a_namespace_goes_some_time_after_its_last_host(
     world.relay.look()
     assert OTHER not in world.relay.domain.namespaces
     assert set(world.registry.outcomes) <= {Outcome.TAKEN}
+
+
+def test_who_is_away_is_known_once_all_others_have_told(world: World) -> None:
+    links = world.workers["worker 1"].links
+    assert links.is_whole() is False, "those of the last run may be on their way back"
+    links._whole_at = 0.0
+    links._expected = frozenset({"worker 2", CLUSTER})
+    wait(lambda: links._whole == {"worker 2"})
+    assert not links.is_whole(), "the cluster's process has not told all"
+    world.relay.is_whole = lambda: True
+    world.relay.look()
+    wait(links.is_whole)
+    world.workers["worker 2"].join("host-2")
+    world.at("hub-2", "host-3")
+    world.workers["worker 1"].join("host-1")
+    wait(lambda: world.known("worker 1", "host-2"))
+    is_here = links.present()
+    assert [is_here(f"host-{number}") for number in (1, 2, 3, 4)] == [True, True, True, False]
+    world.end()
+    assert not links.is_whole()
+    assert links._whole_at > time.monotonic() + worker_links.BACK_SECONDS / 2
+    world.begin()

@@ -96,6 +96,30 @@ def test_health() -> None:
     assert worker_replies.health([], ["none is there"], 7)["healthy"] is False
 
 
+def test_hosts() -> None:
+    """All workers have one list; each knows who is connected to it."""
+
+    def host(name: str, namespace: str, connected: bool, seen: float) -> Row:
+        return {"host": name, "namespace": namespace, "connected": connected, "seen": seen}
+
+    lists = [
+        {"hosts": [host("a", "n", False, 5.0), host("a", "m", False, 0.0)], "invitations": ["one"]},
+        {"hosts": [host("a", "n", True, 9.0), host("a", "m", False, 7.0)], "invitations": ["one"]},
+    ]
+    found = worker_replies.hosts(lists)
+    assert found["hosts"] == [host("a", "n", True, 9.0), host("a", "m", False, 7.0)]
+    assert found["invitations"] == ["one"]
+
+
+def test_rows_of_a_table_are_a_worker_s_and_its_sources_those_of_who_reads_them() -> None:
+    def table(rows: int, *errors: str) -> Row:
+        sources = [{"name": "s", "error": error} for error in errors]
+        return {"kind": "router", "name": "r", "rows": rows, "plugin": None, "sources": sources}
+
+    for error in ("", "refused"):
+        assert worker_replies.tables([table(7), table(7), table(0, error)]) == [table(7, error)]
+
+
 def test_the_first_sessions_of_all_workers_are_chosen_of_the_first_of_each() -> None:
     def peer(host: str, received: int, *problems: str) -> Row:
         return {
