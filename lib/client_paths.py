@@ -2,7 +2,7 @@
 
 Knows: that no two sessions are with one hub, which of them packets may be sent by, when that changes.
 Refuses to know: how a session is had (client_reconnect), which flow has which (client_flows), which hub is
-the nearest (client_preference) or silent (client_pulse).
+the nearest (client_preference) or silent (session_pulse).
 
     hubs of one cluster    new flows go by the nearest hub, and each stays where it is while that hub lives
     other hubs             all goes by one of them, and the others stand by: each reaches its own hosts alone
@@ -22,10 +22,9 @@ from typing import NamedTuple
 import gevent
 from gevent.event import Event
 
-from lib import client_pulse, client_reconnect, framing, ids
+from lib import client_reconnect, framing, ids, session_pulse
 from lib.client_flows import Flows
 from lib.client_preference import Preference
-from lib.client_pulse import Pulse
 from lib.client_reconnect import Reconnector
 from lib.client_session import ClientSession
 from lib.log_dedup import BUSY
@@ -34,6 +33,7 @@ from lib.log_setup import say
 from lib.packet import Buffer
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
+from lib.session_pulse import Pulse
 from lib.settings import ClientSettings, NodeSettings
 from lib.wire_control import Feature
 
@@ -270,7 +270,7 @@ class Paths:
             self._busy.clear()
             if len(self._sessions) > 1:
                 self._look(time.monotonic())
-            gevent.sleep(client_pulse.TICK)
+            gevent.sleep(session_pulse.TICK)
 
     def _look(self, now: float) -> None:
         """Ask hubs that are sent to for a sign of life, and see who is nearest and who is silent."""
@@ -283,7 +283,7 @@ class Paths:
                     session.control.ask(now)
         if used or is_asked:
             self._busy.set()
-        self._silent = client_pulse.silent(self._pulses, now)
+        self._silent = session_pulse.silent(self._pulses, now)
         self._settle(now)
 
     def _settle(self, now: float | None = None) -> None:

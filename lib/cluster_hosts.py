@@ -109,7 +109,12 @@ class _Elsewhere:
         """A flow came from a host by one of its hubs: replies to it go by the same."""
         known = self.gateways.get(attachment.host) or self._look_up(attachment.host, None)
         if known is not None and len(known.attachments) > 1 and attachment in known.attachments:
-            known.flows.remember(reversed_flow(flow), attachment)
+            back = reversed_flow(flow)
+            before = known.flows.get(back)
+            if before is not None and before is not attachment:
+                before.flows.pop(flow, None)  # else it would not be seen to come by that one again
+                before.udp_flows.pop(flow, None)
+            known.flows.remember(back, attachment)
 
     def outdate(self, host: str) -> None:
         """A host is perhaps at other hubs now."""

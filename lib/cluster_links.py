@@ -154,6 +154,10 @@ class Links:
         peer = self._peers.get(name)
         return peer.link if peer is not None else None
 
+    def in_use(self) -> list[Link]:
+        """The links that frames go by now."""
+        return [peer.link for peer in self._peers.values() if peer.link is not None]
+
     def failed(self, name: str) -> str:
         """Why a hub could not be reached the last time; empty where it could."""
         peer = self._peers.get(name)

@@ -21,6 +21,7 @@ from lib.cluster_identity import LinkIdentity
 from lib.cluster_link import Receiver
 from lib.cluster_links import Links
 from lib.cluster_places import Place
+from lib.cluster_pulse import LinkPulses
 from lib.cluster_redis import RedisRegistry, clocks
 from lib.cluster_registry import LEASE_SECONDS, Registry
 from lib.cluster_seal import Seal, SharedSeal, key_for
@@ -146,6 +147,9 @@ class Cluster:
         self.claims.sessions = lambda: self.hosts.sessions
         self.links.unreachable = self.hosts.unreachable
         self.links.alive = lambda name: self.registry.alive(name, time.monotonic())
+        witness = lambda: self.registry.echoed_at  # noqa: E731
+        self._pulses = LinkPulses(self.links.in_use, witness, self.hosts.unreachable)
+        self._asking = Task(f"cluster {settings.name}: links are asked", self._pulses.keep_looking)
         self._pools: Sharing | None = None
         if secret:
             store = PoolStore(settings.registry, secret)
@@ -181,6 +185,7 @@ class Cluster:
             self._pools.start()
         self._looking.start()
         self._working.start()
+        self._asking.start()
         name, address = self.settings.name, self.links.address
         say(Entry.CLUSTER_JOINED, "cluster: hub %s, links on %s", name, address, hub=name, address=address)
 
@@ -198,6 +203,7 @@ class Cluster:
         """Leave the cluster: others learn it at once."""
         self._looking.kill(block=False)
         self._working.kill(block=False)
+        self._asking.kill(block=False)
         if self._pools is not None:
             push_routers.unshare(self._pools)
             self._pools.stop()
@@ -227,6 +233,10 @@ class Cluster:
     def is_whole(self) -> bool:
         """Whether all hubs and their hosts are known: then a host that is nowhere is away."""
         return time.monotonic() >= self._whole_at and not self.registry.wanted()
+
+    def why_unreachable(self, name: str) -> str:
+        """Why another hub is reached by no link now, or passed over; empty where it is not."""
+        return self.links.failed(name) or self._pulses.why(name)
 
     def _address_of(self, name: str) -> str:
         hub = self.registry.hubs.get(name)

@@ -76,7 +76,7 @@ def _here(cluster: Cluster, clock: float) -> Row:
 
 
 def _other(cluster: Cluster, hub: OtherHub, now: float, clock: float) -> Row:
-    link, error = cluster.links.link_with(hub.name), cluster.links.failed(hub.name)
+    link, error = cluster.links.link_with(hub.name), cluster.why_unreachable(hub.name)
     return {
         "name": hub.name,
         "here": False,
@@ -132,7 +132,7 @@ def _hub(cluster: Cluster, hub: OtherHub, now: float) -> Row:
         "hosts": len(hub.claims),
         "heard_s": _seconds_since(hub.heard_at, now),
         "link": _link(links.link_with(hub.name), now),
-        "error": links.failed(hub.name),
+        "error": cluster.why_unreachable(hub.name),
     }
 
 

@@ -257,6 +257,8 @@ def _judge(
             _remember(attachment, memory, packet.flow, target, now)
             if attachment.by and attachment.namespace.elsewhere is not None:
                 attachment.namespace.elsewhere.came(attachment, packet.flow)
+                back = target.udp_flows if memory is attachment.udp_flows else target.flows
+                back.pop(ip.reversed_flow(packet.flow), None)  # perhaps replies went by another hub before
     if own_address(attachment, packet) and not _pass_hop(attachment, target, frame):
         forward_errors.refuse(attachment, Reason.HOP_LIMIT, frame, now, out)
         return None

@@ -15,10 +15,10 @@ from lib import (
     client_backoff,
     client_dial,
     client_paths,
-    client_pulse,
     client_reconnect,
     client_tries,
     framing,
+    session_pulse,
 )
 from lib.client_paths import Paths
 from lib.client_preference import HOLD_SECONDS
@@ -184,7 +184,7 @@ def test_a_silent_hub_is_passed_over_until_it_is_heard(world: World, monkeypatch
     for step in range(12):
         world.paths._used.add(world.paths._sessions[silent])
         other.received.received_packets += 1
-        world.paths._look(now + step * client_pulse.TICK)
+        world.paths._look(now + step * session_pulse.TICK)
     assert world.goes(1) == "node-1"
     assert "silent" in [path.state for path in world.paths.sessions]
     silent.received.received_packets += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -565,6 +565,23 @@ def test_replies_go_back_by_the_hub_that_a_flow_came_by(world: World, hub: str) 
         came = framing.encode(p.udp("10.0.0.2", "10.0.0.1", ports=(9, port)))
         come(world, hub, NAMESPACE, came)
     assert {world.sends(one, "10.0.0.2", port) for port in range(1, 9)} == {hub}
+
+
+@pytest.mark.parametrize("kind", [p.udp, p.tcp])
+def test_replies_follow_a_flow_that_comes_by_another_hub_and_back(
+    world: World, kind: Callable[..., bytes]
+) -> None:
+    """Its client has found out that one of its hubs is silent, before anybody else has."""
+    one = world.join("host-1")
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[1])
+    came = framing.encode(kind("10.0.0.2", "10.0.0.1", ports=(9, 1)))
+    reply = framing.encode(kind("10.0.0.1", "10.0.0.2", ports=(1, 9)))
+    for hub in ("hub-2", "hub-3", "hub-2"):
+        come(world, hub, NAMESPACE, came)
+        data, output = bytearray(reply + bytes(framing.SLACK)), Output()
+        forward.scan(one, data, memoryview(data), 0, len(reply), 0.0, output)
+        assert [target.peer for target in output.runs] == [hub]
 
 
 def test_a_hub_that_no_link_reaches_is_passed_over_where_there_is_another(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lib.client_pulse import PAUSE, SILENT_SECONDS, TICK, Pulse, silent
+from lib.session_pulse import PAUSE, SILENT_SECONDS, TICK, Pulse, silent
 
 
 def play(answers: dict[int, float], uses: set[int], seconds: float = 3.0) -> tuple[dict[int, float], int]:
