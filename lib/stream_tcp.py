@@ -348,8 +348,10 @@ class Stream:
         stream_options.restart_bbr(self._sock)
 
     def wait_writable(self) -> None:
-        """Wait until the kernel takes more bytes."""
+        """Wait until the kernel takes more bytes. Raises OSError once it is closed: libev would abort."""
         self.end_turn()
+        if self._sock.fileno() < 0:
+            raise OSError(9, "it is closed")
         self._hub.wait(self._writable)
 
     def send_all(self, data: bytes) -> None:

@@ -144,6 +144,9 @@ class WorkerLink:
                 while not self._rest and not self._news and self._allowed.is_shut(time.monotonic()):
                     gevent.sleep(PAUSE_SECONDS)
                 self._measure(time.monotonic())
+                if self._sock.fileno() < 0:  # it is closed: libev would end the whole process
+                    self._drop_all()
+                    break
                 self._hub.wait(self._writable)
                 try:
                     while self._fill() and (sent := self._sock.send(self._rest)):
@@ -284,9 +287,12 @@ class WorkerLink:
         """End the link; only to be called by the greenlet that has read it. What waits is dropped."""
         if self._writer is not None:
             self._writer.kill()
-        lost = self._queue.clear()
-        if lost:
-            self._drops.drop(Reason.SESSION_GONE, lost, "", b"", time.monotonic())
+        self._drop_all()
         self._readable.close()
         self._writable.close()
         self._sock.close()
+
+    def _drop_all(self) -> None:
+        lost = self._queue.clear()
+        if lost:
+            self._drops.drop(Reason.SESSION_GONE, lost, "", b"", time.monotonic())

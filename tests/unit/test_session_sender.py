@@ -92,6 +92,16 @@ def test_a_peer_that_reads_is_sent_to_directly(session: Session) -> None:
     assert read_until(session.far, len(data)) == data
 
 
+def test_what_is_sent_by_a_closed_stream_is_counted_and_ends_nothing(session: Session) -> None:
+    """A run that is too long to go past the queue. To wait for a closed socket would end the whole process (libev)."""
+    session.sender.ended()
+    session.stream.close()
+    session.sender.send([session.frames(300)])
+    with gevent.Timeout(SECONDS):
+        session.sender.wait_drained()
+    assert session.traffic.drops == {Reason.SESSION_GONE: 300}
+
+
 def test_several_buffers_go_in_order(session: Session) -> None:
     data: list[Buffer] = [
         session.frames(1, 10),

@@ -174,6 +174,21 @@ def test_turns_are_bounded_and_what_comes_to_nothing_costs_the_link() -> None:
             assert other.link._cost.expensive != other.are_of_use
 
 
+def test_what_is_sent_by_a_closed_link_is_counted_and_ends_nothing() -> None:
+    """To wait for a closed socket would end the whole process (libev)."""
+    with linked() as (one, other):
+        one.link.send(SPACE, [frame(1)])
+        wait(other, 1)
+        one.link._allowed.upto = 1  # so that the next frames have to wait
+        one.reading.kill()
+        one.link.close()
+        one.link.send(SPACE, [frame(2), frame(3)])
+        with gevent.Timeout(5):
+            while one.link._writer is not None:
+                gevent.sleep(0.001)
+        assert one.drops.drops == {Reason.SESSION_GONE: 2}
+
+
 def test_the_end_of_one_is_the_end_of_both() -> None:
     with linked() as (one, other):
         one.reading.kill()
