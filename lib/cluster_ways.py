@@ -53,10 +53,16 @@ def ways(registry: Registry[H], place: Place, lost: Container[str]) -> list[str]
 
     Also those where the same client keeps a session beside that one. While the client of the newest one has
     not said who it is, it may be one that keeps several. Hubs that are `lost` are left out where there is
-    another one. A host at another worker is at this hub, so other hubs are left out.
+    another one. A host at another worker is at this hub, so other hubs are left out, unless its client has
+    moved to one: that worker still has the session for a moment, for what the client sends by it.
     """
     hubs = registry.where(place)
-    hubs = [hub for hub in hubs if hub.is_near] or hubs
+    newest = registry.instance(hubs[0], place) if hubs else b""
+    has_moved = bool(newest) and not hubs[0].is_near
+    near = [
+        hub for hub in hubs if hub.is_near and not (has_moved and registry.instance(hub, place) == newest)
+    ]
+    hubs = near or hubs
     names = [hub.name for hub in hubs]
     if len(hubs) > 1:
         newest = registry.instance(hubs[0], place)
