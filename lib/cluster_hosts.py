@@ -288,9 +288,11 @@ class Hosts:
 
         Where it is the same client, what is on the way to and from this session still arrives.
         """
-        if self.registry.hubs[hub].claims[place] <= _since(session):
+        other = self.registry.hubs[hub]
+        if other.claims[place] <= _since(session):
             return
-        why = f"replaced by a new session of the same {what} at hub {hub}"
+        where = hub if other.is_near else f"hub {hub}"
+        why = f"replaced by a new session of the same {what} at {where}"
         if what != "client":
             hub_drain.end_replaced(session, why)
         elif not session.is_moving:

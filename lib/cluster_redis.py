@@ -189,7 +189,8 @@ class RedisRegistry:
         )
 
     def _tell_lost(self, error: OSError) -> None:
-        self.lost = error.strerror or str(error)
+        whole = error.strerror or str(error)
+        self.lost = whole.removeprefix(f"{self.name}: ").rstrip(".")  # whoever shows it names the registry
         text = "registry %s: %s; what is known of other hubs goes on"
         say(
             Entry.REGISTRY_LOST,

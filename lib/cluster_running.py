@@ -70,3 +70,8 @@ def workers() -> list[WorkerLinks]:
     """The links of this process with other workers of the same hubs; none where it is no worker."""
     module = sys.modules.get("lib.worker_links")
     return list(module.running) if module is not None else []
+
+
+def other_workers() -> set[str]:
+    """The names of the other workers of this hub: what they have is here, for whoever asks from outside."""
+    return {name for links in workers() for name, hub in links.others.hubs.items() if hub.is_near}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from lib import ctl_filter, namespace_titles, prefixes, source_read
+from lib import cluster_running, ctl_filter, namespace_titles, prefixes, source_read
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.namespace import Attachment, Namespace
@@ -251,8 +251,8 @@ def _source(view: View, rank: int) -> str:
     return _BESIDE_SOURCES.get(rank) or view.sources[rank]
 
 
-def _hubs(view: View, host: str) -> list[str]:
-    """The other hubs that a gateway is at."""
+def _elsewhere(view: View, host: str) -> list[str]:
+    """The other hubs, or workers of this one, that a gateway is at."""
     found = (user.known_elsewhere(host) for user in view.users)
     return [one.peer for gateway in found if gateway is not None for one in gateway.attachments]
 
@@ -266,14 +266,16 @@ def _gateways(view: View, group: Group, now: float) -> list[Row]:
         for name in user.gateways.carriers(group, hold_down, now, user.known_elsewhere)
     }
     live = {name for name in group.names if any(name in user.gateways.here for user in view.users)}
-    hubs = {name: _hubs(view, name) for name in group.names - live}
+    elsewhere = {name: _elsewhere(view, name) for name in group.names - live}
+    workers = cluster_running.other_workers()
+    hubs = {name: [hub for hub in there if hub not in workers] for name, there in elsewhere.items()}
     return [
         {
             "host": hop.gateway,
             "metric": hop.metric,
             "source": _source(view, rank),
             "fall_through": hop.fall_through,
-            "live": hop.gateway in live or bool(hubs[hop.gateway]),
+            "live": hop.gateway in live or bool(elsewhere[hop.gateway]),
             "hubs": hubs.get(hop.gateway, []),
             "carries": hop.gateway in carries,
         }

@@ -117,6 +117,9 @@ def test_two_hubs_with_workers_are_two_hubs(crews: Crews) -> None:
     assert "goes to host-2 by hub at hub-2, link of the cluster process" in page, page
     page = crews.explain(1, "host-1", THIRD)
     assert re.search(r"goes to host-3 by hub at worker \d, link$", page.partition(" drops: ")[0]), page
+    _, page = run("routes", "--control", crews.control(1))
+    gateways = re.findall(r"host-\d(?: \(.*?\))?(?= +r )", page)
+    assert gateways == ["host-1", "host-2 (at hub hub-2)", "host-3"], page
     status, said = run("kick", "host-2", "--control", crews.control(1))
     assert (status, "the cluster has it at hub 'hub-2': ask there" in said) == (1, True), said
     for number in (1, 2):

@@ -370,7 +370,7 @@ def test_a_newer_session_replaces_one_in_another_worker(hub: Hub) -> None:
     hub.start("tcp", ", onDuplicate: replace")
     hub.host(1)
     hub.host(2, name=1)
-    hub.process.wait_line("replaced by a new session of the same host name at hub worker 2")
+    hub.process.wait_line("replaced by a new session of the same host name at worker 2")
 
 
 def test_workers_of_another_user(hub: Hub) -> None:
