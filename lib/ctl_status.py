@@ -137,7 +137,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
             name: {why.value: count for why, count in hub.refused.items()} for name, hub in hubs.items()
         },
         "tables": ctl_tables.rows(tables, now),
-        "tasks": (_task(task, now) for task in service_supervisor.tasks()),
+        "tasks": tasks(now),
         "troubles": [one.row(now) for one in log_setup.troubles()],
         "log": [_output(output) for output in log_setup.outputs()],
         "clusters": ctl_cluster.rows(now),
@@ -322,6 +322,11 @@ def _from_hub(client: Client) -> Row:
 def _away(away: Away, now: float) -> Row:
     next_try = round(max(0.0, away.next_at - now), 1)
     return {"hub": away.hub, "reason": away.reason, "next_try_s": next_try}
+
+
+def tasks(now: float) -> Iterator[Row]:
+    """A row for each task of this process."""
+    return (_task(task, now) for task in service_supervisor.tasks())
 
 
 def _task(task: service_supervisor.Task, now: float) -> Row:

@@ -14,7 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lib import __version__, ctl_order, ctl_tables, log_setup, worker_ask, worker_capture, worker_replies
+from lib import (
+    __version__,
+    ctl_order,
+    ctl_status,
+    ctl_tables,
+    log_setup,
+    worker_ask,
+    worker_capture,
+    worker_replies,
+)
 from lib.ctl_server import SECONDS, Handlers, Relayed, Streamed
 from lib.hub_tables import Tables
 from lib.worker_crew import Crew
@@ -88,6 +97,7 @@ class Control:
                 merged["refused"][name] = worker_replies.added(merged["refused"].get(name, {}), here)
             mine = [*ctl_tables.rows(self._tables, now), *ctl_tables.read_here(self._sources.all(), now)]
             merged["tables"] = worker_replies.tables([*merged["tables"], *mine])
+            merged["tasks"] = worker_replies.tasks([*merged["tasks"], *ctl_status.tasks(now)])
             merged["troubles"] += [one.row(now) for one in log_setup.troubles()]
         merged |= {
             "pid": os.getpid(),

@@ -20,7 +20,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
-from lib import worker_channel
+from lib import service_supervisor, worker_channel
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
@@ -111,10 +111,10 @@ class Crew:
         return next((one for one in self.everybody() if one.number == CLUSTER_NUMBER), None)
 
     def fault(self) -> str:
-        """What is wrong with the workers, as text; empty if nothing is."""
+        """What is wrong with the workers, or with what this process does for them; empty if nothing is."""
         faults = [f"{one.name}: {one.fault}" for one in self.workers.values() if one.fault]
         away = [f"{name_of(n)} is not there" for n in self._wanted if not self._is_there(n)]
-        return "; ".join(filter(None, (self.failed, *away, *faults)))
+        return "; ".join(filter(None, (self.failed, *away, *faults, service_supervisor.fault())))
 
     def _is_there(self, number: int) -> bool:
         return (one := self.workers.get(number)) is not None and one.ready

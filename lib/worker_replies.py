@@ -30,7 +30,7 @@ def status(replies: Sequence[Row], order: Order | None = None) -> Row:
         merged["totals"] = ctl_order.summed(reply["totals"] for reply in replies)
     merged["refused"] = _refused(replies)
     merged["tables"] = tables(_rows(replies, "tables"))
-    merged["tasks"] = one_for_each(_rows(replies, "tasks"), ("task",), _task)
+    merged["tasks"] = tasks(_rows(replies, "tasks"))
     merged["troubles"] = one_for_each(_rows(replies, "troubles"), ("event", "text"), _trouble)
     merged["log"] = one_for_each(_rows(replies, "log"), ("output",), _output)
     merged["clusters"] = list(_rows(replies, "clusters"))  # the cluster's process has the one
@@ -83,6 +83,11 @@ def one_for_each(rows: Iterable[Row], keys: Sequence[str], merge: Callable[[Row,
 def tables(rows: Iterable[Row]) -> list[Row]:
     """Rows of tables, those of one table merged into one."""
     return one_for_each(rows, ("kind", "name"), _table)
+
+
+def tasks(rows: Iterable[Row]) -> list[Row]:
+    """Rows of tasks, those of one name merged into one."""
+    return one_for_each(rows, ("task",), _task)
 
 
 def _rows(replies: Sequence[Row], name: str) -> Iterable[Row]:

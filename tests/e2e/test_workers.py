@@ -139,6 +139,8 @@ def test_whoever_looks_on_sees_one_hub(hub: Hub) -> None:
     seen = hub.status()
     assert seen["pid"] == program_pid(hub.process)
     assert sorted(row["host"] for row in seen["sessions"]) == ["host-1", "host-2"]
+    tasks = {row["task"] for row in seen["tasks"]}
+    assert {"workers are watched", "the log is kept in order"} <= tasks, "of the main process, and of workers"
     (service,) = seen["hubs"]
     assert (service["sessions"], len({row["pid"] for row in seen["workers"]})) == (2, 2)
     page = hub.ask("status")

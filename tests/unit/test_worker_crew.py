@@ -11,7 +11,7 @@ import gevent
 import gevent.socket
 import pytest
 
-from lib import worker_channel, worker_crew
+from lib import service_supervisor, worker_channel, worker_crew
 from lib.worker_channel import Channel
 from lib.worker_crew import Crew
 from lib.worker_state import CLUSTER_NUMBER, Worker
@@ -135,7 +135,7 @@ def member(crew: tuple[Crew, dict[int, Channel]]) -> Iterator[Channel]:
 
 
 def test_the_cluster_s_process_is_asked_and_gets_no_connection(
-    crew: tuple[Crew, dict[int, Channel]], member: Channel
+    crew: tuple[Crew, dict[int, Channel]], member: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = crew
     for _ in range(4):
@@ -152,6 +152,8 @@ def test_the_cluster_s_process_is_asked_and_gets_no_connection(
     found.ready = False
     assert made.of_cluster() is None
     assert made.fault() == "cluster process is not there"
+    monkeypatch.setattr(service_supervisor, "fault", lambda: "router r: its sources are read: has ended")
+    assert made.fault() == "cluster process is not there; router r: its sources are read: has ended"
 
 
 def test_the_hub_says_goodbye_once_its_clients_have_moved(
