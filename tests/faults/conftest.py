@@ -1,4 +1,7 @@
-"""The table of faults: filled by the tests, written into RELIABILITY.md by `make faults`."""
+"""The table of faults: filled by the tests, written into RELIABILITY.md by `make faults`.
+
+With FAULTS_TABLE=add the rows of the tests that ran are put in, and all others stay.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,14 @@ def short() -> bool:
 def table() -> Iterator[None]:
     """Write what has been noted, where all of it has run."""
     yield
-    if os.environ.get("FAULTS_TABLE") and _ROWS:
-        write_table(RELIABILITY)
+    if (how := os.environ.get("FAULTS_TABLE")) and _ROWS:
+        write_table(RELIABILITY, adds=how == "add")
 
 
-def write_table(path: Path) -> None:
-    put_between(path, BEGIN, END, f"\n{HEAD}{''.join(_ROWS.values())}")
+def write_table(path: Path, adds: bool = False) -> None:
+    """Write all rows; where it `adds`, those of the same names are replaced, and others stay."""
+    rows = {}
+    if adds:
+        table = path.read_text().partition(BEGIN)[2].partition(END)[0]
+        rows = {line.split(" | ")[0][2:]: f"{line}\n" for line in table.splitlines()[3:]}
+    put_between(path, BEGIN, END, f"\n{HEAD}{''.join((rows | _ROWS).values())}")
