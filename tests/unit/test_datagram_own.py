@@ -108,7 +108,7 @@ def test_a_session_that_ends_in_its_own_turn_ends_its_reader(
     send(two[0], udp(1))
     until(lambda: own._reader.dead)
     assert own._reader.successful(), own._reader.exception
-    assert not [one for one in hub.datagrams._owners if one._own in (own, None)], "nor has it another one"
+    assert own_of(hub, "host-1") is None, "nor has it another one"
     assert len(hub.datagrams._owners) == 1
 
 
