@@ -36,7 +36,7 @@ from lib.hub_far_host import FarHost
 from lib.hub_turn import Owner
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
-from lib.packet import Buffer, reversed_flow
+from lib.packet import Buffer
 from lib.service_scheduling import breathe, in_steps
 from lib.session_budget import Budget
 from lib.settings_memory import FAR_FLOWS, FAR_HOSTS, FAR_WAITING, LEAST_FAR_FLOWS
@@ -109,12 +109,7 @@ class _Elsewhere:
         """A flow came from a host by one of its hubs: replies to it go by the same."""
         known = self.gateways.get(attachment.host) or self._look_up(attachment.host, None)
         if known is not None and len(known.attachments) > 1 and attachment in known.attachments:
-            back = reversed_flow(flow)
-            before = known.flows.get(back)
-            if before is not None and before is not attachment:
-                before.flows.pop(flow, None)  # else it would not be seen to come by that one again
-                before.udp_flows.pop(flow, None)
-            known.flows.remember(back, attachment)
+            known.reply_by(attachment, flow)
 
     def outdate(self, host: str) -> None:
         """A host is perhaps at other hubs now."""
@@ -291,8 +286,7 @@ class Hosts:
         other = self.registry.hubs[hub]
         if other.claims[place] <= _since(session):
             return
-        where = hub if other.is_near else f"hub {hub}"
-        why = f"replaced by a new session of the same {what} at {where}"
+        why = f"replaced by a new session of the same {what} at {hub if other.is_near else f'hub {hub}'}"
         if what != "client":
             hub_drain.end_replaced(session, why)
         elif not session.is_moving:
@@ -370,9 +364,8 @@ class Hosts:
         place, own = (attachment.namespace.id, attachment.host), attachment.instance
         for hub in self.registry.where(place):
             instance = self.registry.instance(hub, place)
-            if ids.is_beside(own, instance):
-                return True
-            if own and own == instance and hub.claims[place] > _since(attachment):
+            is_same = own and own == instance
+            if ids.is_beside(own, instance) or (is_same and hub.claims[place] > _since(attachment)):
                 return True
         return False
 

@@ -13,7 +13,7 @@ from zlib import crc32
 from lib import ids
 from lib.cluster_places import Place
 from lib.namespace import Attachment
-from lib.packet import Buffer
+from lib.packet import Buffer, reversed_flow
 from lib.route_gateways import Gateway, weight
 
 
@@ -92,6 +92,15 @@ class FarGateway(Gateway[Attachment]):
         found = max(self.attachments, key=lambda one: weight(seed, one.peer))
         self.flows.remember(flow, found)
         return found
+
+    def reply_by(self, attachment: Attachment, flow: bytes) -> None:
+        """A flow of the host came by this one: replies go by it, whatever they went by before."""
+        back = reversed_flow(flow)
+        before = self.flows.get(back)
+        if before is not None and before is not attachment:
+            before.flows.pop(flow, None)  # else it would not be seen to come by that one again
+            before.udp_flows.pop(flow, None)
+        self.flows.remember(back, attachment)
 
 
 class Way:

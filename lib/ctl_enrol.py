@@ -305,16 +305,14 @@ def looked(hubs: Hubs, tables: Tables, request: Mapping[str, Any]) -> dict[str, 
         live.look()
         if live.error:
             raise ValueError(live.error)
-    here = (session for hub in hubs.values() for session in list(hub.sessions.values()))
-    host = str(request["host"])
-    return {"sessions": sum(one.attachment.host == host and not one.sender.closed_because for one in here)}
+    every = [one for hub in hubs.values() for one in hub.sessions.values() if not one.sender.closed_because]
+    return {"sessions": sum(one.attachment.host == request["host"] for one in every)}
 
 
 def _places(book: Book, wanted: ctl_filter.Filter) -> list[Place]:
     """The places of hosts that are enrolled, or invited still."""
-    now = time.time()
-    rows: list[enrol_book.Enrolled | Invitation] = list(book.hosts.values())
-    rows += [one for one in book.invitations.values() if one.is_open(now)]
+    open_ = (one for one in book.invitations.values() if one.is_open(time.time()))
+    rows: list[enrol_book.Enrolled | Invitation] = [*book.hosts.values(), *open_]
     return list(dict.fromkeys(row.place for row in rows if wanted.fits(row.host, row.namespace)))
 
 

@@ -11,7 +11,6 @@ MAX_KEYS are summed up in one row, `other` (metrics_ledger).
 
 from __future__ import annotations
 
-import platform
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,18 +19,16 @@ from itertools import islice
 from typing import NamedTuple
 
 from prometheus_client import generate_latest
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import HistogramMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from lib import (
-    __version__,
     cluster_running,
     ids,
     log_redact,
     log_setup,
     metrics_cluster,
+    metrics_process,
     namespace_titles,
     service_supervisor,
 )
@@ -96,7 +93,7 @@ def exposition(seen: Seen) -> Iterator[bytes]:
         for piece in written(family, rows):
             yield piece
             turn.pass_on()
-    for metric in (*_histograms(seen), *_process()):
+    for metric in (*_histograms(seen), *metrics_process.every()):
         yield _text(metric)
         turn.pass_on()
 
@@ -391,16 +388,3 @@ def _add(metric: HistogramMetricFamily, labels: tuple[str, ...], histogram: Hist
         total += count
         buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", total))
     metric.add_metric(list(labels), buckets, histogram.sum)
-
-
-def _process() -> Iterator[Metric]:
-    """The metrics of every Python program (memory, CPU, garbage collector), and this program's version."""
-    yield InfoMetricFamily(
-        "tunrouter_build",
-        "The version that runs.",
-        {"version": __version__, "python": platform.python_version()},
-    )
-    yield from ProcessCollector(registry=None).collect()
-    registry = CollectorRegistry(auto_describe=False)
-    GCCollector(registry)
-    yield from registry.collect()

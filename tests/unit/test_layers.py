@@ -561,6 +561,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "worker_watch",
         "worker_state",
         "metrics",
+        "metrics_process",
         "metrics_cluster",
         "metrics_server",
         "ctl_health",

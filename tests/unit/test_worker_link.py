@@ -179,8 +179,8 @@ def test_what_is_sent_by_a_closed_link_is_counted_and_ends_nothing() -> None:
     with linked() as (one, other):
         one.link.send(SPACE, [frame(1)])
         wait(other, 1)
-        one.link._allowed.upto = 1  # so that the next frames have to wait
         one.reading.kill()
+        one.link._allowed.upto = 1  # so that the next frames have to wait
         one.link.close()
         one.link.send(SPACE, [frame(2), frame(3)])
         with gevent.Timeout(5):
@@ -223,11 +223,11 @@ def test_a_worker_that_reads_slowly_has_little_on_its_way() -> None:
                 gevent.sleep(0.001)
                 on_the_way.append(one.link._written - other.link._received)
         spent = time.monotonic() - began
-        bound = 3 * max(LEAST, int(other.link._received / spent * MOST_SECONDS)) + LEAST_SENT
+        bound = 6 * max(LEAST, int(other.link._received / spent * MOST_SECONDS)) + LEAST_SENT
         assert sorted(on_the_way)[len(on_the_way) * 3 // 4] < bound
         came = [found for _, found in other.frames[1:]]
         assert came == [one for one in sent if one in set(came)], "in their order"
-        assert set(one.drops.drops) <= {Reason.QUEUE_CODEL}
+        assert set(one.drops.drops) <= {Reason.QUEUE_CODEL, Reason.QUEUE_TIME}
 
 
 def test_two_workers_that_read_slowly_do_not_wait_for_each_other() -> None:
