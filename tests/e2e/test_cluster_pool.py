@@ -141,6 +141,7 @@ def test_two_hubs_give_addresses_of_one_pool(
         hubs.start(1)
         hubs.redis.do("FLUSHALL")
         wait_for(lambda: hubs.redis.do("EXISTS", hubs.key).strip() == "1", 15)
+        wait_for(lambda: three in run("routes", "--control", hubs.control(1))[1], 15)
         late.stop()
         wait_for(lambda: own(topology.host_1) == [])
         with stopped_redis(hubs.redis):
