@@ -40,6 +40,11 @@ class ClusterMember:
         if self._cluster is not None:
             self._cluster.start()
 
+    def give_to(self, user: int) -> None:
+        """This process becomes that user (datagram_port)."""
+        if self._cluster is not None:
+            self._cluster.links.datagrams.give_to(user)
+
     def drain(self) -> None:
         """The hub ends: its clients move."""
         if self._cluster is not None:

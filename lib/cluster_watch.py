@@ -49,6 +49,10 @@ class ClusterWatch:
             one.start()
         self._member.start()
 
+    def give_to(self, user: int) -> None:
+        """Make a user the owner of the UDP port of links."""
+        self._member.give_to(user)
+
     def drain(self) -> None:
         """The hubs end: their clients move to others."""
         self._member.drain()

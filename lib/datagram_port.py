@@ -68,6 +68,11 @@ class Port:
         self.socket, self._netns = datagram_socket.beside(listener, netns), netns
         self._reader = Task(f"{name}: datagrams are read", self._read, self.socket, vital=False)
 
+    def give_to(self, user: int) -> None:
+        """This process becomes that user: sockets of one port have to be of one."""
+        if self.socket is not None:
+            self.socket.give_to(user)
+
     def start(self) -> None:
         """Begin to read."""
         if self._reader is not None:

@@ -59,8 +59,9 @@ _ANCILLARY = sum(socket.CMSG_SPACE(one.size) for one in (_IPV6_INFO, _GRO_SIZE, 
 _BLOCKED = (errno.EAGAIN, errno.EINTR)
 _NOT_OURS = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETUNREACH)
 """What the kernel says where the address that was asked is not this host's any more. The far end follows."""
-_REUSE = socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-"""By which two sockets may have one port, whatever user has made the first of them."""
+_REUSE = socket.SOL_SOCKET, socket.SO_REUSEPORT, 1
+"""By which two sockets of one user may have one port (give_to). With SO_REUSEADDR anybody on this host could
+bind to it too, and get what is for new sessions."""
 Control = list[tuple[int, int, bytes]]
 """Ancillary data of a send."""
 _OriginalSocket = monkey.get_original("socket", "socket")
@@ -234,6 +235,11 @@ class DatagramSocket:
         except OSError as error:
             return error.errno or errno.EIO
         return 0
+
+    def give_to(self, user: int) -> None:
+        """Make it a user's, by id, who may open others of its port then. Where we may not, there are none."""
+        with suppress(OSError):
+            os.fchown(self._sock.fileno(), user, -1)
 
     def close(self) -> None:
         """Close it; only to be called by the greenlet that reads, or once that has ended."""

@@ -163,7 +163,10 @@ class Parts:
             steps.callback(self.observe.stop)
 
     def give_to(self, user: int) -> None:
-        """Make a user the owner of the unix sockets at which others ask. Raises HostError."""
+        """Make a user the owner of UDP ports, and of unix sockets at which others ask. Raises HostError."""
+        for hub in self.hubs.values():
+            hub.datagrams.give_to(user)
+        self.cluster.give_to(user)
         for server in (self.metrics, self.api):
             if server is not None:
                 server.give_to(user)

@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.support.program import (
     start,
     start_client,
     start_hub,
+    wait_for,
 )
 
 pytestmark = pytest.mark.usefixtures("no_traceback", "real_starts")
@@ -121,6 +123,42 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     assert used(control) == {"reno"}, "in sessions that live"
     assert client.stop() == 0
     assert hub.stop() == 0
+
+
+BIND = """import socket, sys
+for option in (0, socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        if option:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            sock.bind(("", 8443))
+            print("bound")
+        except OSError as error:
+            print(error.strerror)
+"""
+
+
+def test_sessions_of_a_hub_that_gave_up_root_have_sockets_at_its_port_and_no_other_user(
+    topology: Topology, write: Write, tmp_path: Path
+) -> None:
+    let_in(tmp_path)
+    text = "user: nobody\n" + example("server.yml").replace("type: tcp", "type: tls")
+    hub = start_hub(topology.hub, "-C", write("hub.yml", text))
+    hub.wait_line("user nobody from here on")
+    for number, (namespace, address) in enumerate(
+        ((topology.host_1, HUB_TO_HOST_1), (topology.host_2, HUB_TO_HOST_2)), 1
+    ):
+        *words, node = host(number, address)
+        start_client(namespace, *words, node.replace("router://", "router+tls://"))
+    reach(topology.host_1, OVERLAY_2)
+
+    def have_own() -> bool:
+        pings(topology.host_1, OVERLAY_2, 1)
+        return topology.hub.run("ss", "-uanH", "state", "established").count(":8443 ") == 2
+
+    wait_for(have_own, 30)
+    other = ("setpriv", "--reuid", "65533", "--clear-groups", sys.executable, "-c", BIND)
+    assert topology.hub.run(*other).splitlines() == ["Address already in use"] * 3
 
 
 def listeners(namespace: Namespace) -> list[str]:

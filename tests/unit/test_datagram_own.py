@@ -298,6 +298,17 @@ def test_an_error_in_a_turn_costs_the_socket_and_not_the_session(
     assert other.receive() == framing.encode(udp(2))
 
 
+@pytest.mark.parametrize("option", [0, socket.SO_REUSEADDR])
+def test_nobody_else_may_have_the_port_for_it(hub: Hub, two: tuple[Client, Client], option: int) -> None:
+    """Two sockets that say SO_REUSEADDR have one port whoever has made them, and the newer one gets all."""
+    assert hub.datagrams.socket is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        if option:
+            other.setsockopt(socket.SOL_SOCKET, option, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(hub.datagrams.socket._sock.getsockname())
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:0", ":0", "'[::1]:0'"])
 def test_whatever_address_the_hub_listens_on(address: str) -> None:
     text = (CONFIG % "datagram").replace("127.0.0.1:0", address)
