@@ -27,8 +27,9 @@ from lib.session_cost import Cost
 AT_ONCE = 64
 """Receives of a turn; each may bring 64 datagrams, so the bytes of a turn (Cost.size) end most of them."""
 MOST_FORGED = 256
-"""Datagrams that are not authentic, beyond those that are, after which it is given up: somebody forges the
-address, and in the port's socket the time that forgeries take is from the share of strangers."""
+"""Datagrams that are not authentic, and errors that the network tells, beyond datagrams that are authentic,
+after which it is given up: somebody forges them. In the port's socket forgeries take their time from the
+share of strangers, and it hears of no errors."""
 RECEIVE_BUFFER = 512 << 10
 """Bytes that the kernel may hold for one channel; it doubles them."""
 

@@ -93,6 +93,12 @@ class Port:
         """Account for the time that datagrams of nobody took, beside their look-up."""
         self._debt += seconds
 
+    def pass_on(self) -> None:
+        """Let all that is expensive wait for what is owed: it may be long until the reader wakes up."""
+        if self._debt > BURST_SECONDS:
+            seconds, self._debt = self._debt, 0.0
+            SHARE.owe(seconds)
+
     def own(self, channel: PortChannel, address: Address) -> OwnSocket | None:
         """A socket for what comes from this address; None where there can be none."""
         if self.socket is None:

@@ -55,6 +55,9 @@ class At(Protocol):
     def owe(self, seconds: float) -> None:
         """Account for time that datagrams of nobody took."""
 
+    def pass_on(self) -> None:
+        """Let all that is expensive wait for what is owed: who has taken that time does not."""
+
     def own(self, channel: PortChannel, address: Address) -> OwnSocket | None:
         """A socket for what comes from this address; None where there can be none."""
 
@@ -211,13 +214,16 @@ class PortChannel(Channel):
             return
         turn.begin(cost)
         self.handle(arrived, cost, turn)
-        self._settle()
 
     def take_own(self, burst: Sequence[tuple[Place, bytes]], cost: Cost, turn: Turn) -> int:
         """Handle datagrams of its own socket in a turn that has begun, and end it.
 
         Returns how many more were not authentic than were.
         """
+        if not burst:  # an ICMP error, as anybody may send who has seen the two addresses
+            self._port.owe(turn.leave())
+            self._port.pass_on()
+            return 1
         table = self._port.table
         before = table.strangers
         cost.begin(0)
@@ -232,7 +238,7 @@ class PortChannel(Channel):
             channel = peer.outside
             assert isinstance(channel, PortChannel)
             channel.arrived(others)
-        self._settle()
+        self._port.pass_on()
         return 2 * bad - len(burst)
 
     def _is_limited(self, count: int) -> bool:
@@ -276,6 +282,7 @@ class PortChannel(Channel):
         packets = self.packets
         cost.begin(size)
         frames, forged = self._open(arrived, cost, now)
+        self._settle()
         self.received += len(arrived) - forged
         size -= size * forged // len(arrived)
         if frames:

@@ -64,6 +64,14 @@ class Turn:
         self._clock = time.thread_time if cost.exact else time.monotonic
         self._began = self._clock()
 
+    def leave(self) -> float:
+        """The work that has begun is done, and was nobody's: it counts in no account. Returns its seconds."""
+        seconds, self._began = self._clock() - self._began, -1.0
+        if self._holds:
+            self._holds = False
+            SHARE.leave(seconds)
+        return seconds
+
     def end(self, cost: Cost) -> float:
         """The work is done, if any has begun; returns when (a steady clock), or 0.0 where none had."""
         seconds = now = 0.0

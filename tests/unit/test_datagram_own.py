@@ -10,10 +10,15 @@ from gevent import socket
 
 from lib import datagram_own, datagram_port, datagram_wire, framing, service_turn
 from lib.datagram_own import MOST_FORGED, OwnSocket
+from lib.datagram_port import Port
+from lib.datagram_socket import Address
+from lib.datagram_turns import STRANGER_SECONDS, PortChannel
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
 from lib.hub_datagram import HubChannel
 from lib.service_scheduling import Share
+from lib.service_turn import Turn
+from lib.session_cost import BURST_SECONDS, Cost
 from tests.support import packets as p
 from tests.support.hubs import running
 from tests.unit.test_hub_datagram import CONFIG, A, B, Client, hub, session_of, two, udp, until
@@ -204,6 +209,85 @@ def test_a_few_datagrams_that_come_twice_are_no_forgeries(hub: Hub, two: tuple[C
             one.udp.sendto(sealed, one.peer.place)
         assert other.receive()
     assert own_of(hub, "host-1") is own
+
+
+def test_errors_of_the_network_cost_the_session_nothing(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    """Whoever knows both addresses may send ICMP errors about them from anywhere, and each wakes the reader."""
+    monkeypatch.setattr(datagram_own, "MOST_FORGED", 20)
+    one, other = two
+    own, cost = own_of(hub, "host-1"), session_of(hub, "host-1").stream.cost
+    assert own is not None
+    turns, end = list[Cost](), Cost.end
+
+    def ended(self: Cost, seconds: float, now: float) -> None:
+        turns.append(self)
+        end(self, seconds, now)
+
+    monkeypatch.setattr(Cost, "end", ended)
+    one.udp.close()
+
+    def is_given_up() -> bool:
+        assert hub.datagrams.socket is not None
+        hub.datagrams.socket.send_burst(own.address, [bytes(40)])  # nobody is there any more
+        return own_of(hub, "host-1") is None
+
+    until(is_given_up)
+    assert cost not in turns
+    one.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    send(one, udp(3))
+    assert other.receive() == framing.encode(udp(3))
+
+
+def test_what_is_owed_for_forgeries_is_paid_though_nothing_comes_to_the_port(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    """It added up for hours; then the next datagram at the port let everybody's login wait for as long."""
+    owed = list[float]()
+
+    class Noted(Share):
+        def owe(self, seconds: float) -> None:
+            owed.append(seconds)
+
+    monkeypatch.setattr(datagram_port, "SHARE", Noted())
+    one, _ = two
+    assert one.peer._seal is not None
+    for _ in range(int(2 * BURST_SECONDS / STRANGER_SECONDS / 16)):
+        for good in one.peer._seal.seal([framing.encode(udp(1))] * 16):
+            one.udp.sendto(good, one.peer.place)
+            one.udp.sendto(b"\x54" * 60, one.peer.place)
+        gevent.sleep(0.0005)
+    until(lambda: owed)
+    assert owed[0] > BURST_SECONDS
+    assert hub.datagrams._debt < BURST_SECONDS
+
+
+def test_to_open_it_counts_in_the_turn_of_who_gets_it(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
+    """Whoever moves again and again has it opened again and again."""
+    came, own, begin_turn, end_turn = list[str](), Port.own, Turn.begin, Turn.end
+
+    def began(self: Turn, cost: Cost) -> None:
+        came.append("begin")
+        begin_turn(self, cost)
+
+    def ended(self: Turn, cost: Cost) -> float:
+        came.append("end")
+        return end_turn(self, cost)
+
+    def opened(self: Port, channel: PortChannel, address: Address) -> OwnSocket | None:
+        came.append("open")
+        return own(self, channel, address)
+
+    monkeypatch.setattr(Turn, "begin", began)
+    monkeypatch.setattr(Turn, "end", ended)
+    monkeypatch.setattr(Port, "own", opened)
+    one = Client(hub, "host-1")
+    begin(hub, one, "host-1")
+    until(lambda: own_of(hub, "host-1"))
+    at = came.index("open")
+    assert came[at - 1 : at + 2] == ["begin", "open", "end"]
+    one.close()
 
 
 def test_a_client_that_moves_gets_another_one(hub: Hub, two: tuple[Client, Client]) -> None:
