@@ -78,18 +78,15 @@ class OwnSocket:
         self._owner.left_own(self)
 
     def _read(self) -> None:
-        owner, sock, turn = self._owner, self._sock, Turn()
+        owner, sock, turn, loop = self._owner, self._sock, Turn(), gevent.get_hub().loop
+        turn.origin = owner.share
         forged = lost = 0
         while self._is_open and forged <= MOST_FORGED:
             sock.wait()
             cost = owner.cost
             if cost is None:
                 return
-            if cost.expensive:
-                turn.enter(
-                    owner.share
-                )  # else at once: what may wait for long turns of others goes by a stream
-            turn.begin(cost)
+            turn.wait_for_datagrams(cost, loop)
             runs = sock.recv_runs(False, AT_ONCE, cost.size)
             burst = [one for run in runs for one in run.cut()]
             forged = max(0, forged + owner.take_own(burst, cost, turn))

@@ -28,7 +28,6 @@ from lib.datagram_socket import Address, DatagramSocket, Run
 from lib.datagram_table import Arrived, Place, Table
 from lib.forward_drop_reasons import Reason
 from lib.limits import Meter
-from lib.service_scheduling import breathe
 from lib.service_turn import Turn
 from lib.session_cost import Cost
 
@@ -300,8 +299,7 @@ class PortChannel(Channel):
                     self.drop(Reason.DATAGRAM_SHARE)
                 self.leave_rest()
                 break
-            breathe()
-            turn.begin(cost)
+            turn.go_on(cost)
             cost.begin(0)
             rest = rest[self.scan(rest, cost) :]
             turn.end(cost)

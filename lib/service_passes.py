@@ -139,3 +139,7 @@ PASSES = Passes()
 
 WASTE = Waste()
 """What is wasted in them, of this process."""
+
+DATAGRAMS = Waste()
+"""What turns of sessions with sockets of their own for datagrams take in them, whatever these forward: all of
+those may be ready in one pass."""

@@ -1,7 +1,7 @@
 """Turn of a connection: waited for where it is expensive, timed, and counted in the connection's account.
 
 Knows: by which clock a turn is timed, and how long others wait after an expensive one.
-Refuses to know: what is done in it (stream_tcp: a lane; hub_datagram: datagrams), what it is worth
+Refuses to know: what is done in it (stream_tcp: a lane; datagram_turns: datagrams), what it is worth
 (session_cost), which turns have to wait, and for how long (service_scheduling, service_passes).
 """
 
@@ -11,15 +11,15 @@ import time
 from collections.abc import Hashable
 from typing import Any
 
-from lib.service_passes import PASSES, WASTE
-from lib.service_scheduling import SHARE
+from lib.service_passes import DATAGRAMS, PASSES, WASTE
+from lib.service_scheduling import SHARE, breathe
 from lib.session_cost import Cost
 
 
 class Turn:
     """The turns of one reader, one at a time. A turn that was entered or begun has to be ended."""
 
-    __slots__ = ("_began", "_clock", "_holds", "_loop", "origin")
+    __slots__ = ("_began", "_clock", "_holds", "_loop", "_waste", "origin")
 
     def __init__(self) -> None:
         self.origin: Hashable = None
@@ -31,6 +31,8 @@ class Turn:
         """Whether it is one of the share of all expensive ones."""
         self._loop: Any = None
         """The event loop where it began as one that may be short, since what it wastes is to be told then."""
+        self._waste = WASTE
+        """To whom."""
 
     def wait(self, cost: Cost, loop: Any, key: Hashable) -> None:
         """Wait until the turn may begin, and begin it; `key` is for expensive ones, as of enter()."""
@@ -48,6 +50,30 @@ class Turn:
             self._loop = loop
         self._clock = time.thread_time if cost.exact else time.monotonic  # as begin(): each packet comes here
         self._began = self._clock()
+
+    def wait_for_datagrams(self, cost: Cost, loop: Any) -> None:
+        """As wait(), of who reads datagrams, by `origin`: it waits for no long turns.
+
+        What may wait for those of others goes by a stream. It waits for a later pass where datagrams have
+        taken long in this one.
+        """
+        self._loop = None
+        if cost.expensive:
+            self.enter(self.origin)
+        else:
+            self._waste, self._loop = DATAGRAMS, loop
+            self._wait_here(cost)
+        self.begin(cost)
+
+    def go_on(self, cost: Cost) -> None:
+        """Begin another one, where the last one was not enough, once others had theirs."""
+        breathe()
+        self._wait_here(cost)
+        self.begin(cost)
+
+    def _wait_here(self, cost: Cost) -> None:
+        if self._loop is not None and self._waste.is_over:
+            self._waste.enter(self._loop, self.origin, not cost.exact)
 
     def enter(self, key: Hashable) -> None:
         """Wait for a turn of the share; those with the same `key` take turns among themselves."""
@@ -80,8 +106,10 @@ class Turn:
             seconds = (now if self._clock is time.monotonic else self._clock()) - self._began
             self._began = -1.0
             cost.end(seconds, now)
-            if cost.over > 0 and self._loop is not None:
-                WASTE.add(self._loop, cost.over)
+            if self._loop is not None:
+                wasted = cost.over if self._waste is WASTE else seconds
+                if wasted > 0:
+                    self._waste.add(self._loop, wasted)
         if self._holds:
             self._holds = False
             SHARE.leave(seconds)
