@@ -18,7 +18,8 @@ too much loses it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from lib import datagram_own, datagram_socket, datagram_wire, service_supervisor, stream_listen
@@ -43,7 +44,7 @@ WAIT_BYTES = 4 << 20
 most, is one channel's."""
 MOST_OWN = 256
 """Channels of a port with a socket of their own. Each is a descriptor, and memory of the kernel, and kernels
-before 6.13 look through all of them for each datagram. Others in use share the port's."""
+before 6.13 look through all of them for each datagram. Others in use share the port's (has_room)."""
 FREE_SECONDS = 1.0
 """How often it is looked for one that is not in use any more."""
 
@@ -55,8 +56,11 @@ class Port:
         self.table: Table[Peer] = Table()
         self.channels: set[PortChannel] = set()
         self.socket: DatagramSocket | None = None
-        self._netns, self._owners = "", set[PortChannel]()
-        """Those with a socket of their own."""
+        self._netns = ""
+        self._owners: dict[PortChannel, Hashable] = {}
+        """Those with a socket of their own, the oldest first, and whose share they are of."""
+        self._counts: Counter[Hashable] = Counter()
+        """How many of them there are of a share."""
         self._look_at = 0.0
         self._reader: Task | None = None
         self._debt = 0.0
@@ -107,20 +111,34 @@ class Port:
             sock = datagram_socket.connected(self.socket, address, datagram_own.RECEIVE_BUFFER, self._netns)
         except OSError:
             return None
-        self._owners.add(channel)
+        self._owners[channel] = channel.share
+        self._counts[channel.share] += 1
         return OwnSocket(channel, sock, address)
 
     def disown(self, channel: PortChannel) -> None:
         """A channel has no socket of its own any more."""
-        self._owners.discard(channel)
+        if channel in self._owners:
+            share = self._owners.pop(channel)
+            self._counts[share] -= 1
+            if not self._counts[share]:
+                del self._counts[share]
 
-    @property
-    def has_room(self) -> bool:
-        """Whether there may be one more of these. Where there are many, those give theirs up that rest."""
-        if len(self._owners) >= MOST_OWN and (now := time.monotonic()) >= self._look_at:
+    def has_room(self, channel: PortChannel) -> bool:
+        """Whether there may be one more of these, for a channel that has none.
+
+        Where there are many, those give theirs up that rest, and then one of the share that has most: nobody
+        has all by opening sessions.
+        """
+        if len(self._owners) < MOST_OWN:
+            return True
+        if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + FREE_SECONDS
-            for channel in [one for one in self._owners if not one.peer.is_up(now)]:
-                channel.leave_own()
+            for one in [one for one in self._owners if not one.peer.is_up(now)]:
+                one.leave_own()
+        if len(self._owners) >= MOST_OWN > len(self._counts):
+            most = max(self._counts, key=self._counts.__getitem__)
+            if self._counts[most] > self._counts[channel.share] + 1:
+                next(one for one, share in self._owners.items() if share == most).leave_own()
         return len(self._owners) < MOST_OWN
 
     def _read(self, sock: DatagramSocket) -> None:

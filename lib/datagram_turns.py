@@ -60,9 +60,8 @@ class At(Protocol):
     def own(self, channel: PortChannel, address: Address) -> OwnSocket | None:
         """A socket for what comes from this address; None where there can be none."""
 
-    @property
-    def has_room(self) -> bool:
-        """Whether there may be one more of these."""
+    def has_room(self, channel: PortChannel) -> bool:
+        """Whether there may be one more of these, for a channel that has none."""
 
     def disown(self, channel: PortChannel) -> None:
         """A channel has no socket of its own any more."""
@@ -254,7 +253,7 @@ class PortChannel(Channel):
         if place is self._settled:
             return
         self.leave_own()
-        if place is not None and self.socket is not None and self._port.has_room:
+        if place is not None and self.socket is not None and self._port.has_room(self):
             self._settled = place
             self._own = self._port.own(self, cast(Address, place))
 

@@ -70,7 +70,7 @@ def flood(client: Client, count: int) -> socket.socket:
 
 def test_each_far_end_that_has_proven_its_address_has_a_socket(hub: Hub, two: tuple[Client, Client]) -> None:
     owners = [session_of(hub, host).channel for host in ("host-1", "host-2")]
-    assert hub.datagrams._owners == set(owners)
+    assert set(hub.datagrams._owners) == set(owners)
     one, other = two
     for sender, receiver, host, packet in (
         (one, other, "host-1", p.udp(A, B, b"x")),
@@ -360,6 +360,38 @@ def test_no_more_than_a_bound_have_one_and_who_rests_gives_it_up(
     assert own_of(hub, "host-1") is None
     for client in (one, other):
         client.close()
+
+
+def test_no_address_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may open 256 sessions had them, and all others had the port's socket, and its floods."""
+    monkeypatch.setattr(datagram_port, "MOST_OWN", 4)
+    routes = ", ".join(f"{{net: 10.0.1.{number}/32, gateway: many-{number}}}" for number in range(8))
+    with running((CONFIG % "datagram").replace("routes: [", f"routes: [{routes}, ")) as (made,):
+
+        def who() -> list[str]:
+            hosts = [
+                one.attachment.host for one in made.sessions.values() if one.channel in made.datagrams._owners
+            ]
+            return sorted(host.partition("-")[0] for host in hosts)
+
+        many = [Client(made, f"many-{number}") for number in range(6)]
+        for number, client in enumerate(many):
+            begin(made, client, f"many-{number}")
+        assert who() == ["many"] * 4
+        others = [Client(made, f"host-{number}", source="127.0.0.9") for number in (1, 2)]
+        for number, client in enumerate(others, 1):
+            begin(made, client, f"host-{number}")
+            until(lambda: own_of(made, f"host-{number}"))  # noqa: B023
+        assert who() == ["host"] * 2 + ["many"] * 2
+        for number, client in enumerate(many):
+            send(client, p.udp(f"10.0.1.{number}", A, b"x"))
+            assert others[0].receive() == framing.encode(p.udp(f"10.0.1.{number}", A, b"x"))
+        assert who() == ["host"] * 2 + ["many"] * 2, "they do not take them back"
+        for client in (*many, *others):
+            client.close()
+        until(lambda: not made.sessions)
+        assert not made.datagrams._owners
+        assert not made.datagrams._counts
 
 
 def test_what_came_before_the_socket_was_connected_reaches_whom_it_is_for(

@@ -64,9 +64,11 @@ class Client:
         host: str,
         features: int = Feature.DATAGRAMS | Feature.KEEPALIVE,
         at: tuple[str, int] | None = None,
+        source: str = "",
     ) -> None:
-        """`at` is where to connect to, where the hub listens on all addresses."""
-        self.sock = socket.create_connection(at or hub._server.socket.getsockname()[:2], SECONDS)
+        """`at` is where to connect to, where the hub listens on all addresses; `source` is its own address."""
+        there = at or hub._server.socket.getsockname()[:2]
+        self.sock = socket.create_connection(there, SECONDS, (source, 0) if source else None)
         self.sock.settimeout(SECONDS)
         self.udp = socket.socket(self.sock.family, socket.SOCK_DGRAM)
         self.udp.settimeout(SECONDS)
