@@ -32,6 +32,9 @@ after which it is given up: somebody forges them. In the port's socket forgeries
 share of strangers, and it hears of no errors."""
 RECEIVE_BUFFER = 512 << 10
 """Bytes that the kernel may hold for one channel; it doubles them."""
+LITTLE_UNREAD = 32 << 10
+"""The same where the session is expensive. The kernel drops datagrams of everybody on this host, whichever
+program they are for, where it holds more of them than net.ipv4.udp_mem says: 90 MB where it has 512."""
 
 
 class Owner(Protocol):
@@ -81,11 +84,15 @@ class OwnSocket:
         owner, sock, turn, loop = self._owner, self._sock, Turn(), gevent.get_hub().loop
         turn.origin = owner.share
         forged = lost = 0
+        is_small = False
         while self._is_open and forged <= MOST_FORGED:
             sock.wait()
             cost = owner.cost
             if cost is None:
                 return
+            if cost.keeps_little != is_small:
+                is_small = not is_small
+                sock.hold_unread(LITTLE_UNREAD if is_small else RECEIVE_BUFFER)
             turn.wait_for_datagrams(cost, loop)
             runs = sock.recv_runs(False, AT_ONCE, cost.size)
             burst = [one for run in runs for one in run.cut()]

@@ -236,6 +236,10 @@ class DatagramSocket:
             return error.errno or errno.EIO
         return 0
 
+    def hold_unread(self, size: int) -> None:
+        """Let the kernel hold so many bytes that were not received; it doubles them."""
+        stream_options.size_buffer(self._sock, socket.SO_RCVBUF, size)
+
     def give_to(self, user: int) -> None:
         """Make it a user's, by id, who may open others of its port then. Where we may not, there are none."""
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 
@@ -25,6 +26,7 @@ from tests.support.hubs import running
 from tests.unit.test_hub_datagram import CONFIG, A, B, Client, hub, session_of, two, udp, until
 
 __all__ = ["hub", "two"]
+SO_MEMINFO = 55  # asm-generic/socket.h; the first number is what of a socket's datagrams is held
 
 
 def own_of(hub: Hub, host: str) -> OwnSocket | None:
@@ -176,6 +178,35 @@ def test_what_one_session_has_no_room_for_is_its_own_and_counted(
     until(is_told)
     assert drops[Reason.DATAGRAM_QUEUE]
     assert not session_of(hub, "host-2").attachment.traffic.drops
+
+
+def test_the_kernel_holds_little_of_a_session_that_is_expensive(
+    monkeypatch: pytest.MonkeyPatch, hub: Hub, two: tuple[Client, Client]
+) -> None:
+    """All such sockets full would be more than the kernel holds of all datagrams of a small host."""
+    one, _ = two
+    own, share, cost = own_of(hub, "host-1"), Share(), session_of(hub, "host-1").stream.cost
+    assert own is not None
+    assert cost is not None
+    monkeypatch.setattr(service_turn, "SHARE", share)
+    kernels = own._sock._sock
+    before = kernels.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    cost.debt, cost.expensive = 1.0, True
+    share.leave(0.5)
+    send(one, udp(1))
+    until(lambda: share._rota)
+    for number in range(4 * datagram_own.RECEIVE_BUFFER // 1400):
+        send(one, p.udp(A, B, bytes([number % 256]) * 1300))
+    held = int.from_bytes(kernels.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4), sys.byteorder)
+    assert 0 < held < 3 * datagram_own.LITTLE_UNREAD
+    cost.debt, cost.expensive = 0.0, False
+
+    def is_as_before() -> bool:
+        send(one, udp(1))
+        size = kernels.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return bool(size == before)
+
+    until(is_as_before)
 
 
 def test_who_forges_the_address_as_well_gets_to_the_share_of_strangers(
