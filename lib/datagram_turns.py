@@ -35,6 +35,8 @@ AT_ONCE, UNPROVEN_AT_ONCE = 64, 16
 """Datagrams of a turn from the client's address, and from any other; those of one receive stay together."""
 LEAST_WAIT_BYTES = 64 << 10
 """Bytes that may always wait for one channel; of what may be anybody's no more."""
+RUN_BYTES = 320
+"""Bytes that a run takes beside those of its datagrams while it waits, with its two addresses."""
 SPARE_SECONDS = 0.02
 """How often a turn of messages alone is worth as much as one of packets: ten of them come in a second."""
 STRANGER_SECONDS = 5e-6
@@ -73,14 +75,15 @@ class Waiting:
 
     runs: deque[Run] = field(default_factory=deque)
     size: int = 0
-    """Bytes of them."""
+    """Bytes of memory that they take."""
 
     def put(self, run: Run, most: int) -> bool:
         """Let a run wait, if no more than `most` bytes do then; returns whether it waits."""
-        if self.size + len(run.data) > most:
+        size = len(run.data) + RUN_BYTES
+        if self.size + size > most:
             return False
         self.runs.append(run)
-        self.size += len(run.data)
+        self.size += size
         return True
 
     def take(self, count: int) -> list[tuple[Place, bytes]]:
@@ -88,7 +91,7 @@ class Waiting:
         burst: list[tuple[Place, bytes]] = []
         while self.runs and len(burst) < count:
             run = self.runs.popleft()
-            self.size -= len(run.data)
+            self.size -= len(run.data) + RUN_BYTES
             burst += run.cut()
         return burst
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
@@ -395,6 +396,26 @@ def test_what_waits_for_a_turn_has_a_bound(
     assert traffic.drops[Reason.DATAGRAM_QUEUE]
     assert first.channel is not None
     assert (len(first.channel._waiting.runs), first.channel._waiting.size) == (0, 0)
+
+
+@pytest.mark.usefixtures("one_socket")
+def test_tiny_datagrams_that_wait_count_with_all_that_they_take(hub: Hub, two: tuple[Client, Client]) -> None:
+    """1 MB of them was 12 MB of memory."""
+    channel = session_of(hub, "host-1").channel
+    assert channel is not None
+    (label,) = [label for label, (peer, _) in hub.datagrams.table.entries.items() if peer is channel.peer]
+    here = channel.peer.place
+    assert isinstance(here, Address)
+    host, port = here.far
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(20_000):  # each has objects of its own, as the kernel's have
+        address = Address((f" {host}"[1:], port), bytes(bytearray(here.near)))
+        hub.datagrams._put(Run(address, datagram_wire.header(label, number) + bytes(17), 25))
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 0 < held < 1.2 * channel._waiting.size
+    assert channel._waiting.size <= datagram_port.WAIT_BYTES // 4
 
 
 def test_forged_datagrams_push_out_no_honest_ones(hub: Hub, two: tuple[Client, Client]) -> None:
