@@ -37,6 +37,9 @@ LEAST_WAIT_BYTES = 64 << 10
 """Bytes that may always wait for one channel; of what may be anybody's no more."""
 RUN_BYTES = 320
 """Bytes that a run takes beside those of its datagrams while it waits, with its two addresses."""
+OWN_SECONDS = 10.0
+"""How often a channel may open a socket for one address: none that was given up, or could not be had, is so
+for good."""
 SPARE_SECONDS = 0.02
 """How often a turn of messages alone is worth as much as one of packets: ten of them come in a second."""
 STRANGER_SECONDS = 5e-6
@@ -104,7 +107,7 @@ class Waiting:
 class PortChannel(Channel):
     """A channel whose datagrams come by a port."""
 
-    __slots__ = ("_own", "_port", "_settled", "_spare_at", "_turn", "_unproven", "_waiting")
+    __slots__ = ("_again_at", "_own", "_port", "_settled", "_spare_at", "_turn", "_unproven", "_waiting")
 
     def __init__(
         self,
@@ -123,7 +126,9 @@ class PortChannel(Channel):
         self.socket = port.socket
         self._own: OwnSocket | None = None
         self._settled: Place | None = None
-        """The proven address for which there is a socket of its own, or can be none."""
+        """The proven address for which there is a socket of its own, or could be none lately."""
+        self._again_at = 0.0
+        """Not before then it is tried again for that one."""
         self._waiting, self._unproven = Waiting(), Waiting()
         """What has come from the far end's address, and from any other one."""
         port.channels.add(self)
@@ -253,11 +258,14 @@ class PortChannel(Channel):
     def _settle(self) -> None:
         """Have a socket of its own for the address that the far end has proven, and for no other."""
         place = self.peer.proven
-        if place is self._settled:
+        if place is self._settled and (self._own is not None or place is None):
+            return
+        now = time.monotonic()
+        if place is self._settled and now < self._again_at:
             return
         self.leave_own()
         if place is not None and self.socket is not None and self._port.has_room(self):
-            self._settled = place
+            self._settled, self._again_at = place, now + OWN_SECONDS
             self._own = self._port.own(self, cast(Address, place))
 
     def leave_own(self) -> None:
@@ -268,7 +276,7 @@ class PortChannel(Channel):
             own.close()
 
     def left_own(self, own: OwnSocket) -> None:
-        """That socket is not read any more. Where it was given up by itself there is no other one."""
+        """That socket is not read any more. Where it was given up by itself there is none for a while."""
         if self._own is own:
             self._own = None
             self._port.disown(self)

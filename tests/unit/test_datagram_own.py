@@ -14,7 +14,7 @@ from lib import datagram_own, datagram_port, datagram_wire, framing, service_tur
 from lib.datagram_own import MOST_FORGED, OwnSocket
 from lib.datagram_port import Port
 from lib.datagram_socket import Address
-from lib.datagram_turns import STRANGER_SECONDS, PortChannel
+from lib.datagram_turns import OWN_SECONDS, STRANGER_SECONDS, PortChannel
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
 from lib.hub_datagram import HubChannel
@@ -229,6 +229,13 @@ def test_who_forges_the_address_as_well_gets_to_the_share_of_strangers(
     assert other.receive() == framing.encode(udp(2))
     assert own_of(hub, "host-1") is None
     assert own_of(hub, "host-2") is not None
+    first = session_of(hub, "host-1").channel
+    assert first is not None
+    assert 0 < first._again_at - time.monotonic() <= OWN_SECONDS
+    first._again_at = 0.0  # that time has passed
+    send(one, udp(3))
+    assert other.receive() == framing.encode(udp(3))
+    assert own_of(hub, "host-1"), "a few hundred packets of somebody do not take it away for good"
 
 
 def test_a_few_datagrams_that_come_twice_are_no_forgeries(hub: Hub, two: tuple[Client, Client]) -> None:
