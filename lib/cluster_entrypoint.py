@@ -247,19 +247,21 @@ class Entrypoint:
             runs = self._sock.recv_runs()
             began = time.monotonic()
             frames: dict[tuple[bytes, str], list[bytes]] = {}
+            dropped = read = 0
             for run in runs:
                 hub = str(run.address)
                 for _, datagram in run.cut():
+                    read += 1
                     found = self._opened(hub, datagram, began)
                     if isinstance(found, Reason):
                         self._drop(found, hub, datagram, began)
+                        dropped += 1
                     else:
                         frames.setdefault((found[0], hub), []).append(found[1])
+            self._debt += (time.monotonic() - began) * (dropped / read if read else 1)
             for (key, hub), some in frames.items():
                 self._enter(key, hub, some, began)
             self._tell_news({str(run.address) for run in runs})
-            if not frames:
-                self._debt += time.monotonic() - began
             if self._debt > BURST_SECONDS:
                 seconds, self._debt = self._debt, 0.0
                 SHARE.charge("datagrams of nobody", seconds)

@@ -19,6 +19,7 @@ from lib import cluster_entrypoint, cluster_sd, hub_turn, stream_resolve
 from lib.addresses import prefix
 from lib.capture_taps import Taps
 from lib.cluster_entrypoint import BUFFER, Entrypoint
+from lib.datagram_socket import Address, Run
 from lib.errors import HostError, PluginError
 from lib.forward_drop_reasons import Reason
 from lib.hub_far_host import FarHost
@@ -28,6 +29,7 @@ from lib.namespace_domain import Domain
 from lib.packet import Buffer
 from lib.plugin_client import SdService
 from lib.prefixes import PrefixSet, packed
+from lib.service_scheduling import Share
 from lib.settings import HubSettings
 from lib.settings_cluster import EntrypointSettings, SdSettings
 from lib.settings_sources import PluginSettings
@@ -290,6 +292,35 @@ def test_a_flood_from_nobody_asks_the_sd_seldom(world: World, plugin: Plugin) ->
                 gevent.sleep(0.002)
         wait(lambda: world.drops().get(Reason.FOREIGN_HUB))
     assert len(plugin.asked) < 20, "one host, so seldom at that"
+
+
+def test_a_flood_from_nobody_pays_though_some_of_it_is_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 datagrams a second of unknown hubs are, and what came with one of these cost nobody anything."""
+    charged, batches = list[float](), list[int]()
+
+    class Noted(Share):
+        def charge(self, key: object, seconds: float) -> None:
+            charged.append(seconds)
+
+    class Full:
+        def recv_runs(self) -> list[Run]:
+            if len(batches) == 20:
+                raise EOFError
+            batches.append(len(batches))
+            return [Run(Address(("192.0.2.1", number)), one * 60, len(one)) for number in range(32)]
+
+    one = head() + p.udp("192.168.50.9", "192.168.123.1")
+    seen = iter(range(1 << 30))
+    monkeypatch.setattr(cluster_entrypoint, "SHARE", Noted())
+    monkeypatch.setattr(cluster_entrypoint, "BURST_SECONDS", 0.0)
+    monkeypatch.setattr(world.entrypoint, "_may_send", lambda hub, now: next(seen) % (32 * 60) == 0)
+    monkeypatch.setattr(world.entrypoint, "_sock", Full())
+    with pytest.raises(EOFError):
+        world.entrypoint._read()
+    monkeypatch.undo()
+    assert len(charged) == len(batches)
 
 
 def test_the_allow_list_counts_whatever_the_sd_says(plugin: Plugin) -> None:
