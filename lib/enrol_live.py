@@ -141,7 +141,15 @@ class Enrolment:
             return self._take(made[0])
 
     def join(self, ask: Ask) -> tuple[Answer, float, Book]:
-        """(answer, the time it is about, the list) for who shows an invitation. Raises as change()."""
+        """(answer, the time it is about, the list) for who shows an invitation. Raises as change().
+
+        Only who may join changes the list, which is read and written as a whole then. What was used or
+        withdrawn, or has expired, stays so: who shows such a one again costs a look at what is known.
+        """
+        if self.book is not None:
+            new, answer, when = enrol_book.joined(self.book, ask, time.time())
+            if new is self.book:
+                return answer, when, new
         found: list[tuple[Answer, float]] = []
 
         def edit(book: Book) -> Book:
