@@ -71,6 +71,8 @@ class Attacker:
     context: ssl.SSLContext = field(default_factory=peer.trust)
     held: list[peer.Socket] = field(default_factory=list)
     """Sessions that it had before it began."""
+    channels: list[channel.Channel] = field(default_factory=list)
+    """Those with a channel."""
     sent: int = 0
     connections: int = 0
 
@@ -521,6 +523,8 @@ ATTACKS = (
     Attack("PROBE by datagrams", run=channel.probe, kinds=ENCRYPTED),
     Attack("frames of one byte of junk by datagrams", streams.junk, channel.flood, kinds=ENCRYPTED,
            framed=False),
+    Attack("bursts of junk by datagrams of 64 sessions", streams.junk, channel.bursts, channel.open_many,
+           kinds=ENCRYPTED, framed=False, one_address=True, counts=(1,)),
     Attack("new flows that 100 rules deny, by datagrams", streams.denied_flows, channel.flood, hub=LISTED,
            kinds=ENCRYPTED, framed=False),
     Attack("new flows to nowhere by datagrams", streams.nowhere, channel.flood, kinds=ENCRYPTED, framed=False),

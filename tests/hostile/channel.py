@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +27,10 @@ SIZE = 1280
 """Bytes of a datagram with frames: such ones pass on every wire."""
 PROBES, PROBE_SECONDS = 5, 0.2
 """How often the hub is asked, and how long for its own PROBE is waited each time."""
+MANY, OPENING_SECONDS, PAUSE = 64, 12.0, 0.02
+"""Channels of one attacker, the seconds in which they are opened, and those before another try."""
+BURST, BURST_SECONDS = 12, 0.5
+"""Datagrams of a channel at once, and the seconds between two such bursts."""
 AT_ONCE = 32
 """Datagrams between two looks at the session and the clock."""
 _SOL_UDP, _UDP_SEGMENT = 17, 103  # linux/udp.h
@@ -72,9 +77,9 @@ def port(me: Attacker) -> socket.socket:
     return udp
 
 
-def opened(me: Attacker) -> Channel:
+def opened(me: Attacker, host: str = "") -> Channel:
     """A session with a channel whose address the hub knows. Raises OSError."""
-    stream = me.session()
+    stream = me.session(host=host)
     try:
         features = Feature.DATAGRAMS | Feature.KEEPALIVE
         mine = wire_control.Hello(
@@ -140,6 +145,29 @@ def flood(me: Attacker) -> None:
     every = pieces(me.blob)
     if every:
         me.again(lambda: _until_ended(me, _rounds(every)))
+
+
+def open_many(me: Attacker) -> None:
+    """Sessions with channels, as many as MANY."""
+    patience = time.monotonic() + OPENING_SECONDS
+    while len(me.channels) < MANY and time.monotonic() < patience:
+        try:
+            me.channels.append(opened(me, f"{me.host}-{len(me.channels)}"))
+        except OSError:
+            time.sleep(PAUSE)
+
+
+def bursts(me: Attacker) -> None:
+    """The stream by all of these at the same moment, again once the hub has forgiven the last time."""
+    sealed_size = max(map(len, pieces(me.blob))) + datagram_wire.OVERHEAD
+    same = [one for one in pieces(me.blob) if len(one) + datagram_wire.OVERHEAD == sealed_size][:BURST]
+    for one in me.channels:
+        one.udp.setsockopt(_SOL_UDP, _UDP_SEGMENT, sealed_size)
+    while not me.over:
+        ready = [(one.udp, b"".join(one.key.seal(same))) for one in me.channels if not one.has_ended()]
+        for udp, datagrams in ready:
+            me.sent += udp.send(datagrams)
+        time.sleep(BURST_SECONDS)
 
 
 def probe(me: Attacker) -> None:
