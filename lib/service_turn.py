@@ -73,7 +73,7 @@ class Turn:
 
     def _wait_here(self, cost: Cost) -> None:
         if self._loop is not None and self._waste.is_over:
-            self._waste.enter(self._loop, self.origin, not cost.exact)
+            self._waste.enter(self._loop, self.origin, not (cost.exact or cost.long))
 
     def enter(self, key: Hashable) -> None:
         """Wait for a turn of the share; those with the same `key` take turns among themselves."""
