@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import gevent
 
-from lib import client_around, datagram_ciphers, datagram_socket, service_supervisor
+from lib import client_around, datagram_ciphers, datagram_open, service_supervisor
 from lib.client_around import Around
 from lib.datagram_channel import Channel
 from lib.datagram_peer import Peer
+from lib.datagram_socket import Address, DatagramSocket
 from lib.datagram_table import Table
 from lib.log_dedup import RETRIED
 from lib.log_events import Entry
@@ -153,7 +154,7 @@ class ClientDatagrams:
             fold=name, habit=RETRIED, service=name, host=self._client.settings.host, peer=peer, reason=why,
         )  # fmt: skip
 
-    def _open(self, port: int, host: str) -> tuple[datagram_socket.DatagramSocket, datagram_socket.Address]:
+    def _open(self, port: int, host: str) -> tuple[DatagramSocket, Address]:
         """A socket and the hub's address. Raises OSError, ValueError."""
         client, node = self._client, self._session.node
         how = client.around.used(node)
@@ -166,16 +167,14 @@ class ClientDatagrams:
             found = client.around.look_up(host, port, RESOLVE_SECONDS)
             address = str(found[0][4][0])
         if how.netns:  # there are no routes of ours there
-            return datagram_socket.toward(address, port, None, how)
+            return datagram_open.toward(address, port, None, how)
         if host and client_around.covers(client.device_settings, address.partition("%")[0]):
             raise OSError(f"the tunnel's own routes cover {address}, where the hub takes datagrams")
         client.around.let_datagrams_out(node, address, port)
         with client.around.dialling_again(node) as again:
-            return datagram_socket.toward(address, port, again.device_for(address), how)
+            return datagram_open.toward(address, port, again.device_for(address), how)
 
-    def _read(
-        self, channel: Channel, sock: datagram_socket.DatagramSocket, place: datagram_socket.Address
-    ) -> None:
+    def _read(self, channel: Channel, sock: DatagramSocket, place: Address) -> None:
         """Send PROBE, and deliver what comes."""
         try:
             channel.socket, peer = sock, channel.peer

@@ -19,7 +19,7 @@ from ipaddress import ip_address
 
 import gevent
 
-from lib import datagram_socket, forward_enter, framing, hub_log, hub_resolve, ids, wire_relay
+from lib import datagram_open, forward_enter, framing, hub_log, hub_resolve, ids, wire_relay
 from lib.addresses import host_of, host_port, join_host_port, without_zone
 from lib.bounded_dict import BoundedDict
 from lib.capture_taps import Taps
@@ -133,7 +133,7 @@ class Entrypoint:
         self._debt = 0.0
         self._over = False
         try:
-            self._sock = datagram_socket.bound(settings.host, settings.port, settings.netns)
+            self._sock = datagram_open.bound(settings.host, settings.port, settings.netns)
         except OSError as error:
             remedy = listen_remedy(error.errno, settings.port, udp=True)
             where = join_host_port(settings.host, settings.port)

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from lib import datagram_own, datagram_socket, datagram_wire, service_supervisor, stream_listen
+from lib import datagram_open, datagram_own, datagram_wire, service_supervisor, stream_listen
 from lib.addresses import host_port
 from lib.datagram_own import OwnSocket
 from lib.datagram_peer import Peer
@@ -69,7 +69,7 @@ class Port:
 
     def listen(self, listener: Any, name: str, netns: str = "") -> None:
         """Listen beside a listening socket; `name` is what the reader is called. Raises OSError."""
-        self.socket, self._netns = datagram_socket.beside(listener, netns), netns
+        self.socket, self._netns = datagram_open.beside(listener, netns), netns
         self._reader = Task(f"{name}: datagrams are read", self._read, self.socket, vital=False)
 
     def give_to(self, user: int) -> None:
@@ -108,7 +108,7 @@ class Port:
         if self.socket is None:
             return None
         try:
-            sock = datagram_socket.connected(self.socket, address, datagram_own.RECEIVE_BUFFER, self._netns)
+            sock = datagram_open.connected(self.socket, address, datagram_own.RECEIVE_BUFFER, self._netns)
         except OSError:
             return None
         self._owners[channel] = channel.share

@@ -1,7 +1,8 @@
 """UDP sockets of datagram channels: bursts of datagrams received and sent in few calls.
 
 Knows: the kernel's options for UDP (segmentation, coalescing, no fragments), by which address a hub replies.
-Refuses to know: what is in a datagram (datagram_wire), whose it is (datagram_peer).
+Refuses to know: how such sockets are opened (datagram_open), what is in a datagram (datagram_wire), whose it
+is (datagram_peer).
 
     send_burst    datagrams of one size, the last may be shorter: one sendmsg (UDP_SEGMENT)
     recv_runs     what the kernel has put together again (UDP_GRO); recv_burst cuts it at its gso_size
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import struct
 from collections.abc import Sequence
@@ -24,12 +24,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gevent
-from gevent import monkey
 
-from lib import stream_interface, stream_options, stream_resolve
+from lib import stream_options, stream_resolve
 from lib.packet import Buffer
-from lib.settings_dial import PLAIN_DIAL, DialSettings
-from lib.stream_netns import made_in
 from lib.stream_tcp import format_peer
 
 MAX_SEGMENTS, MAX_BYTES = 64, 65507
@@ -44,11 +41,11 @@ of some ms, loses nothing then. What is unsent is a queue without turns, so it i
 _RECEIVED = 1 << 16
 
 # linux/in.h, in6.h, udp.h, asm-generic/socket.h
-_IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 8, 10, 23
+IP_PKTINFO, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 8, 10, 23
 _PMTUDISC_WANT, _PMTUDISC_PROBE = 1, 3
-_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
+_IPV6_PKTINFO = 50
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
-_RXQ_OVFL = 40
+RXQ_OVFL = 40
 
 _IPV4_INFO = struct.Struct("=I4s4s")
 _IPV6_INFO = struct.Struct("=16sI")
@@ -59,12 +56,8 @@ _ANCILLARY = sum(socket.CMSG_SPACE(one.size) for one in (_IPV6_INFO, _GRO_SIZE, 
 _BLOCKED = (errno.EAGAIN, errno.EINTR)
 _NOT_OURS = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETUNREACH)
 """What the kernel says where the address that was asked is not this host's any more. The far end follows."""
-_REUSE = socket.SOL_SOCKET, socket.SO_REUSEPORT, 1
-"""By which two sockets of one user may have one port (give_to). With SO_REUSEADDR anybody on this host could
-bind to it too, and get what is for new sessions."""
 Control = list[tuple[int, int, bytes]]
 """Ancillary data of a send."""
-_OriginalSocket = monkey.get_original("socket", "socket")
 
 
 class Address(NamedTuple):
@@ -77,6 +70,15 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return format_peer(self.far)
+
+    def near_name(self, name: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The socket address of a socket that has this name, with the address that was asked."""
+        if not self.near:
+            return name
+        if len(self.near) == _IPV4_INFO.size:
+            return socket.inet_ntop(socket.AF_INET, self.near[4:8]), name[1]
+        ours, index = _IPV6_INFO.unpack(self.near)
+        return socket.inet_ntop(socket.AF_INET6, ours), name[1], 0, index
 
 
 class Sent(NamedTuple):
@@ -112,12 +114,13 @@ class Run(NamedTuple):
 class DatagramSocket:
     """A UDP socket that belongs to one greenlet for what is received; anybody may send."""
 
-    __slots__ = ("_buffer", "_hub", "_readable", "_sock", "_view", "lost", "segments")
+    __slots__ = ("_buffer", "_hub", "_readable", "_view", "lost", "segments", "sock")
 
     def __init__(self, sock: Any, fragments: bool = False, receive_buffer: int = RECEIVE_BUFFER) -> None:
         """Take over a socket of the UDP kind; its options are set here. With `fragments` the kernel cuts what
         is too long for the path, as it does for every other program."""
-        self._sock = sock
+        self.sock = sock
+        """It; others use its name and options (datagram_open)."""
         sock.setblocking(False)
         self.segments = _has(sock, _UDP_SEGMENT, 0)
         """Whether a burst goes in one call, which the kernel cuts (Linux 4.18)."""
@@ -157,7 +160,7 @@ class DatagramSocket:
         size = 0
         for _ in range(receives):
             try:
-                received, ancillary, _, far = self._sock.recvmsg_into((self._buffer,), _ANCILLARY)
+                received, ancillary, _, far = self.sock.recvmsg_into((self._buffer,), _ANCILLARY)
             except OSError:  # none is there, or an ICMP error of one that was sent
                 break
             address, segment, lost = _told(far, ancillary)
@@ -172,9 +175,9 @@ class DatagramSocket:
 
     def to(self, host: str, port: int) -> Address:
         """The address by which this socket sends to an IP address. Raises OSError: it cannot."""
-        is_mapped = self._sock.family == socket.AF_INET6 and ":" not in host
+        is_mapped = self.sock.family == socket.AF_INET6 and ":" not in host
         ((family, _, _, _, target),) = stream_resolve.numeric(f"::ffff:{host}" if is_mapped else host, port)
-        if family != self._sock.family:
+        if family != self.sock.family:
             raise OSError(errno.EAFNOSUPPORT, f"{host} is of another IP version than what we listen on")
         return Address(target)
 
@@ -231,24 +234,24 @@ class DatagramSocket:
     def _try(self, address: Address, datagrams: Sequence[Buffer], control: Control) -> int:
         """One call; returns 0, or the number of the error."""
         try:
-            self._sock.sendmsg(datagrams, control, 0, address.far)
+            self.sock.sendmsg(datagrams, control, 0, address.far)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
 
     def hold_unread(self, size: int) -> None:
         """Let the kernel hold so many bytes that were not received; it doubles them."""
-        stream_options.size_buffer(self._sock, socket.SO_RCVBUF, size)
+        stream_options.size_buffer(self.sock, socket.SO_RCVBUF, size)
 
     def give_to(self, user: int) -> None:
         """Make it a user's, by id, who may open others of its port then. Where we may not, there are none."""
         with suppress(OSError):
-            os.fchown(self._sock.fileno(), user, -1)
+            os.fchown(self.sock.fileno(), user, -1)
 
     def close(self) -> None:
         """Close it; only to be called by the greenlet that reads, or once that has ended."""
         self._readable.close()
-        self._sock.close()
+        self.sock.close()
 
 
 def _run_end(datagrams: Sequence[Buffer], at: int) -> int:
@@ -272,13 +275,13 @@ def _told(far: tuple[Any, ...], ancillary: list[tuple[int, int, bytes]]) -> tupl
     for level, kind, data in ancillary:
         if level == _SOL_UDP and kind == _UDP_GRO:
             (segment,) = _GRO_SIZE.unpack_from(data)
-        elif level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        elif level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             near = _IPV4_INFO.pack(0, data[4:8], b"\0\0\0\0")
         elif level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
             ours, index = _IPV6_INFO.unpack_from(data)
             is_link_local = ours[0] == 0xFE and ours[1] & 0xC0 == 0x80
             near = _IPV6_INFO.pack(ours, index if is_link_local else 0)
-        elif level == socket.SOL_SOCKET and kind == _RXQ_OVFL:
+        elif level == socket.SOL_SOCKET and kind == RXQ_OVFL:
             (lost,) = _LOST.unpack_from(data)
     return Address(far, near), segment, lost
 
@@ -288,7 +291,7 @@ def _control(near: bytes) -> Control:
     if not near:
         return []
     if len(near) == _IPV4_INFO.size:
-        return [(socket.IPPROTO_IP, _IP_PKTINFO, near)]
+        return [(socket.IPPROTO_IP, IP_PKTINFO, near)]
     return [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, near)]
 
 
@@ -299,106 +302,3 @@ def _has(sock: Any, option: int, value: int) -> bool:
     except OSError:
         return False
     return True
-
-
-# --- opening -------------------------------------------------------------------------------------------
-
-
-def beside(listener: Any, netns: str = "") -> DatagramSocket:
-    """A hub's socket, on the address and port of its stream listener, in the network namespace of that.
-
-    Raises OSError: the port is busy.
-    """
-    sock = made_in(netns, lambda: _OriginalSocket(listener.family, socket.SOCK_DGRAM))
-    try:
-        _be_as(sock, listener)
-        sock.bind(listener.getsockname())
-        sock.setsockopt(*_REUSE)  # only now: where the port is busy, that is an error
-        return DatagramSocket(sock)
-    except BaseException:
-        sock.close()
-        raise
-
-
-def connected(port: DatagramSocket, address: Address, receive_buffer: int, netns: str = "") -> DatagramSocket:
-    """A socket beside a hub's that gets all that comes to this port from one address.
-
-    What comes to it between bind(2) and connect(2) may be of others. Raises OSError: half of the descriptors
-    are in use, or a port below 1024 is not ours any more.
-    """
-    shared = port._sock
-    sock = made_in(netns, lambda: _OriginalSocket(shared.family, socket.SOCK_DGRAM))
-    try:
-        if sock.fileno() > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:  # the lowest one that is free
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        _be_as(sock, shared)
-        sock.setsockopt(*_REUSE)
-        sock.setsockopt(socket.SOL_SOCKET, _RXQ_OVFL, 1)
-        made = DatagramSocket(sock, receive_buffer=receive_buffer)
-        sock.bind(_near(address.near, shared.getsockname()))
-        sock.connect(address.far)
-        return made
-    except BaseException:
-        sock.close()
-        raise
-
-
-def _be_as(sock: Any, other: Any) -> None:
-    """Give a hub's socket the options of another one of its port, and let it tell by which address of ours a
-    datagram came."""
-    options = [(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
-    if other.family == socket.AF_INET6:
-        options.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
-    for level, option in options:
-        sock.setsockopt(level, option, other.getsockopt(level, option))
-    if other.family == socket.AF_INET6:  # of IPv4 too, whose addresses are mapped
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-
-def _near(near: bytes, name: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The socket address of a socket that has this name, with the address that was asked (Address.near)."""
-    if not near:
-        return name
-    if len(near) == _IPV4_INFO.size:
-        return socket.inet_ntop(socket.AF_INET, near[4:8]), name[1]
-    ours, index = _IPV6_INFO.unpack(near)
-    return socket.inet_ntop(socket.AF_INET6, ours), name[1], 0, index
-
-
-def bound(host: str, port: int, netns: str = "") -> DatagramSocket:
-    """A hub's entrypoint on an address and port; an empty host means every address, IPv4 and IPv6.
-
-    Raises OSError.
-    """
-    ((family, _, _, _, target),) = stream_resolve.numeric(host or "::", port)
-    sock = made_in(netns, lambda: _OriginalSocket(family, socket.SOCK_DGRAM))
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
-        sock.bind(target)
-        return DatagramSocket(sock, fragments=True)
-    except BaseException:
-        sock.close()
-        raise
-
-
-def toward(
-    host: str, port: int, device: str | None = None, how: DialSettings = PLAIN_DIAL
-) -> tuple[DatagramSocket, Address]:
-    """A client's socket, and the address to send to: an IP address (`fe80::1%eth0` too) and a port.
-
-    `device` is the one to bind to (client_around); `how` has the settings of the node, which go first. The
-    socket is not connected: the kernel looks for a way each time, so it goes on when that changes. Raises
-    OSError.
-    """
-    ((family, _, _, _, target),) = stream_resolve.numeric(host, port)
-    sock = made_in(how.netns, lambda: _OriginalSocket(family, socket.SOCK_DGRAM))
-    try:
-        stream_interface.bind(sock, how, device)
-        return DatagramSocket(sock), Address(target)
-    except BaseException:
-        with suppress(OSError):
-            sock.close()
-        raise

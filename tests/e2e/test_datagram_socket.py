@@ -6,7 +6,8 @@ from pathlib import Path
 
 import gevent
 
-from lib.datagram_socket import Address, DatagramSocket, Sent, beside, toward
+from lib.datagram_open import beside, toward
+from lib.datagram_socket import Address, DatagramSocket, Sent
 from lib.settings_dial import DialSettings
 from lib.stream_listen import bind
 from tests.support.netns import HOST_1, HUB_TO_HOST_1, Namespace, connect, in_namespace

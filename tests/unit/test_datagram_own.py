@@ -91,7 +91,7 @@ def test_it_goes_with_the_session(hub: Hub, two: tuple[Client, Client]) -> None:
     two[0].close()
     until(lambda: len(hub.datagrams._owners) == 1)
     assert own._reader.dead
-    assert own._sock._sock.fileno() < 0
+    assert own._sock.sock.fileno() < 0
 
 
 def test_the_port_is_opened_anew_by_a_reload(hub: Hub, two: tuple[Client, Client]) -> None:
@@ -142,7 +142,7 @@ def test_the_port_closes_and_leaves_none(hub: Hub, two: tuple[Client, Client]) -
     every = [own_of(hub, host) for host in ("host-1", "host-2")]
     hub.datagrams.close()
     assert not hub.datagrams._owners
-    until(lambda: all(own is not None and own._sock._sock.fileno() < 0 for own in every))
+    until(lambda: all(own is not None and own._sock.sock.fileno() < 0 for own in every))
 
 
 @pytest.mark.usefixtures("deaf")
@@ -189,7 +189,7 @@ def test_the_kernel_holds_little_of_a_session_that_is_expensive(
     assert own is not None
     assert cost is not None
     monkeypatch.setattr(service_turn, "SHARE", share)
-    kernels = own._sock._sock
+    kernels = own._sock.sock
     before = kernels.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     cost.debt, cost.expensive = 1.0, True
     share.leave(0.5)
@@ -371,7 +371,7 @@ def test_a_client_that_moves_gets_another_one(hub: Hub, two: tuple[Client, Clien
     after = own_of(hub, "host-1")
     assert after is not None
     assert after.address.far[1] == one.udp.getsockname()[1]
-    until(lambda: before._sock._sock.fileno() < 0)
+    until(lambda: before._sock.sock.fileno() < 0)
 
 
 def test_no_more_than_a_bound_have_one_and_who_rests_gives_it_up(
@@ -491,7 +491,7 @@ def test_nobody_else_may_have_the_port_for_it(hub: Hub, two: tuple[Client, Clien
         if option:
             other.setsockopt(socket.SOL_SOCKET, option, 1)
         with pytest.raises(OSError, match="in use"):
-            other.bind(hub.datagrams.socket._sock.getsockname())
+            other.bind(hub.datagrams.socket.sock.getsockname())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:0", ":0", "'[::1]:0'"])

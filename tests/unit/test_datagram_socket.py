@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 
+from lib.datagram_open import beside, toward
 from lib.datagram_socket import (
     MAX_BYTES,
     MAX_SEGMENTS,
@@ -18,8 +19,6 @@ from lib.datagram_socket import (
     DatagramSocket,
     Sent,
     _run_end,
-    beside,
-    toward,
 )
 from lib.settings_dial import DialSettings
 from lib.stream_listen import bind
@@ -66,7 +65,7 @@ def test_a_hub_replies_from_the_address_that_was_asked(host: str, far: str) -> N
 def test_it_listens_at_the_port_of_the_stream_listener_and_a_busy_port_is_an_error() -> None:
     listener = bind("", 0)
     hub = beside(listener)
-    assert hub._sock.getsockname() == listener.getsockname()
+    assert hub.sock.getsockname() == listener.getsockname()
     with pytest.raises(OSError) as failed:
         beside(listener)
     assert failed.value.errno == errno.EADDRINUSE
@@ -145,8 +144,8 @@ class Refusing:
 @contextmanager
 def refusing(refuse: Any) -> Iterator[tuple[DatagramSocket, DatagramSocket, Address, Refusing]]:
     with pair() as (hub, client, address):
-        client._sock = Refusing(client._sock, refuse)
-        yield hub, client, address, client._sock
+        client.sock = Refusing(client.sock, refuse)
+        yield hub, client, address, client.sock
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])

@@ -347,6 +347,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "stream_options",
             "stream_moulds",
             "datagram_socket",
+            "datagram_open",
             "stream_tcp",
             "hub_accept",
             "stream_bounded",

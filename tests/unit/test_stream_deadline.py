@@ -115,7 +115,7 @@ KEEPS = {
 """Modules with one handler that does not raise a deadline or a kill again -> why it may."""
 DIALS = {
     *("stream_dial", "ctl_client", "service_socket", "service_notify"),
-    *("demo_probe", "datagram_socket"),
+    *("demo_probe", "datagram_open"),
 }
 """Modules that connect a socket; all but the first know an address: of this machine, or by its datagrams."""
 
