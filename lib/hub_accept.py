@@ -84,19 +84,19 @@ class Sparing:
         """Accept the next connection (called by gevent); None where there is none now."""
         try:
             check_left(self.socket.fileno(), self.leaves)
-            return self.accept_one()
+            return super().do_read()  # type: ignore[misc]  # the server's
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            self.told_full(error)
-            self.stop_accepting()
-            self._timer = self.loop.timer(ROOM_SECONDS if self.make_room() else PAUSE_SECONDS)
-            self._timer.start(self._start_accepting_if_started)
+            self.rest(error)
             return None
 
-    def accept_one(self: Any) -> Any:
-        """The next connection and its address, for do_handle(); None where there is none now."""
-        return super().do_read()  # type: ignore[misc]  # the server's
+    def rest(self: Any, error: OSError) -> None:
+        """Accept nothing for a while, as a connection could not be accepted."""
+        self.told_full(error)
+        self.stop_accepting()
+        self._timer = self.loop.timer(ROOM_SECONDS if self.make_room() else PAUSE_SECONDS)
+        self._timer.start(self._start_accepting_if_started)
 
 
 class Server(Sparing, StreamServer):  # type: ignore[misc]  # gevent has no types
@@ -129,17 +129,22 @@ def not_accepting(name: str, label: str, error: OSError) -> None:
     say(Entry.NOT_ACCEPTING, text, label, reason, fold=name, habit=RETRIED, service=name, reason=reason)
 
 
-def check_left(descriptor: int, leaves: float) -> None:
-    """Raise OSError where too few descriptors are left for one more; `descriptor` is any that is open."""
+def check_left(descriptor: int, leaves: float) -> int:
+    """The number from which on descriptors are kept for others; `descriptor` is any that is open.
+
+    Raises OSError where too few are left for one more connection.
+    """
     if not leaves:
-        return
+        return 0
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     kept = min(KEPT, limit // 4)
+    kept_from = limit - int(kept * leaves)
     lowest = os.dup(descriptor)
     _close(lowest)
-    if lowest >= limit - kept * leaves:
+    if lowest >= kept_from:
         why = f"{os.strerror(errno.EMFILE)}: the limit is {limit} (ulimit -n), {kept} are kept for looking in"
         raise OSError(errno.EMFILE, why)
+    return kept_from
 
 
 def raise_descriptor_limit() -> None:

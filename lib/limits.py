@@ -172,9 +172,8 @@ class Gate:
 
         For a connection that was not refused, `leave` must be called at its end.
         """
-        connections, handshakes = (
-            self._rows(rows, visit.address) for rows in (self.settings.connections, self.settings.handshakes)
-        )
+        connections = self._rows(self.settings.connections, visit.address)
+        handshakes = self._rows(self.settings.handshakes, visit.address)
         if is_trusted(visit.address, self.trusted):
             connections.append((MAX_UNNAMED, _unnamed(visit)))
         return self._count(visit, connections, handshakes, now)
@@ -235,9 +234,9 @@ class Gate:
         refusal = self._refusal(visit, connections, handshakes, now)
         if refusal is not None and not self._lend(visit, refusal, now):
             return refusal
-        keys = [key for _, key in connections]
-        self._connections.update(keys)
-        visit.keys += keys
+        for _, key in connections:
+            self._connections[key] += 1
+            visit.keys.append(key)
         return None
 
     def _lend(self, visit: Visit, refusal: Refusal, now: float) -> bool:
@@ -259,8 +258,9 @@ class Gate:
         now: float,
     ) -> Refusal | None:
         """Why there is no room for a connection; None where there is. Then it has paid for its handshake."""
-        if any(self._connections[key] >= limit for limit, key in connections):
-            return Refusal.CONNECTIONS
+        for limit, key in connections:
+            if self._connections[key] >= limit:
+                return Refusal.CONNECTIONS
         for limit, key in handshakes:
             bucket = self._handshakes.get(key)
             if bucket is None:

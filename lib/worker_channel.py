@@ -1,6 +1,6 @@
 """A channel between two processes of one tunrouter: whole messages, each perhaps with descriptors.
 
-    {"do": "connection", …} and a descriptor     one packet of a SOCK_SEQPACKET, SCM_RIGHTS (unix(7))
+    {"do": "link", …} and a descriptor     one packet of a SOCK_SEQPACKET, SCM_RIGHTS (unix(7))
 
 Knows: how a message and its descriptors are sent together, and that what is long goes by a file in memory.
 Refuses to know: which messages there are (worker_crew, worker_process, worker_forker).
@@ -24,8 +24,8 @@ MAX_MESSAGE = 1 << 16
 """Bytes of a message; what may be longer is put into a file in memory (`held`)."""
 PIECE = 1 << 20
 """Bytes of a file in memory that are written or read at once."""
-_SPACE = socket.CMSG_SPACE(array("i", [0]).itemsize)
-"""For one descriptor, which is as many as a message has."""
+_SPACE = socket.CMSG_SPACE(2 * array("i", [0]).itemsize)
+"""For two descriptors, which is as many as a message has."""
 
 shut: Any = monkey.get_original("os", "close")
 """Closes a descriptor at once. gevent's close waits for its loop, and the process that forks has none."""
@@ -47,21 +47,6 @@ class Channel:
         with self._sending:
             while not self._sock.sendmsg([data], beside):
                 pass  # gevent's says 0 where there is still no room after it has waited
-
-    def try_send(self, message: Mapping[str, object], descriptor: int) -> bool:
-        """Send a message with a descriptor; False where that had to wait. Raises OSError as send().
-
-        Only over a socket of gevent's.
-        """
-        if self._sending.locked():
-            return False  # others wait
-        data, beside = _packed(message, (descriptor,))
-        try:
-            # Not socket.send_fds(), which leaves out the flags.
-            self._sock.sendmsg([data], beside, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        return True
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """The next message with its descriptors, which are the caller's to close; None at the end."""

@@ -108,7 +108,7 @@ class Control:
                     "worker": one.number,
                     "pid": one.pid,
                     "ready": one.ready,
-                    "connections": len(one.given),
+                    "connections": one.connections(),
                     "since_s": round(now - one.since, 1),
                 }
                 for one in sorted(self._crew.workers.values(), key=lambda one: one.number)

@@ -20,14 +20,17 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
-from lib import service_supervisor, worker_channel
+from lib import service_supervisor, worker_channel, worker_handover
 from lib.errors import HostError
 from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.service_scheduling import breathe
 from lib.service_supervisor import Task
+from lib.worker_ends import MOST
 from lib.worker_forker import ENDED, Forker
-from lib.worker_state import CLUSTER_NUMBER, Over, Worker, name_of
+from lib.worker_handover import Over
+from lib.worker_state import CLUSTER_NUMBER, Worker, name_of
 
 PING_SECONDS = 1.0
 SILENT_SECONDS = 15.0
@@ -51,9 +54,12 @@ Replies = dict[int, dict[str, Any] | None]
 class Crew:
     """All workers of a process."""
 
-    def __init__(self, forker: Forker, count: int, begin: Begin, in_cluster: bool = False) -> None:
-        """`begin` gives what a worker of a number is told first, with a descriptor or without."""
-        self.count, self._forker, self._begin = count, forker, begin
+    def __init__(self, forker: Forker, count: int, room: int, begin: Begin, in_cluster: bool = False) -> None:
+        """`begin` gives what a process of a number is told first, and to the cluster's process a descriptor.
+
+        There are `room` connections at most at a time.
+        """
+        self.count, self._forker, self._room, self._begin = count, forker, room, begin
         self._first = CLUSTER_NUMBER if in_cluster else 1
         self.workers: dict[int, Worker] = {}
         self.deaths = 0
@@ -70,7 +76,6 @@ class Crew:
         """Called when one has ended, by whatever."""
         self.heard: dict[str, Callable[..., None]] = {}
         """What is done with what workers say unasked, by its name: (worker, message, its descriptors)."""
-        self._numbers = 0
         self._has_begun = False
         """Whether any worker has been ready: before that, what one cannot do is nothing to try again."""
         self._pauses: dict[int, float] = {}
@@ -121,6 +126,12 @@ class Crew:
 
     # --- connections
 
+    def settle(self) -> None:
+        """Do what is to be done for connections that have ended, some at once."""
+        for worker in self.workers.values():
+            if worker.giver is not None:
+                worker.giver.settle()
+
     def give(self, service: str, descriptor: int, address: Any, over: Over) -> bool:
         """Give a connection to the worker that has fewest; False where there is none that takes one.
 
@@ -129,17 +140,16 @@ class Crew:
         until = time.monotonic() + GIVE_SECONDS
         while True:
             worker = self._emptiest()
-            if worker is None:
+            if worker is None or worker.giver is None:
                 self.changed.clear()
                 if self._ending or not self.changed.wait(max(0.0, until - time.monotonic())):
                     return False
                 continue
-            message = self._note(worker, service, address, over)
             try:
-                worker.channel.send(message, descriptor)
+                worker.giver.give(service, descriptor, address, over)
                 return True
             except OSError as error:
-                self._take_back(worker, message["number"], error)
+                self._not_taken(worker, error)
             if worker.ready:
                 if self._ending or time.monotonic() > until:
                     return False
@@ -148,30 +158,27 @@ class Crew:
     def give_at_once(self, service: str, descriptor: int, address: Any, over: Over) -> bool:
         """As give(), but never waits: False where that would be needed."""
         worker = self._emptiest()
-        if worker is None:
+        if worker is None or worker.giver is None:
             return False
-        message = self._note(worker, service, address, over)
         try:
-            if worker.channel.try_send(message, descriptor):
-                return True
-            worker.given.pop(message["number"], None)
+            return worker.giver.try_give(service, descriptor, address, over)
         except OSError as error:
-            self._take_back(worker, message["number"], error)
+            self._not_taken(worker, error)
         return False
 
     def _emptiest(self) -> Worker | None:
-        return min(self.ready(), key=lambda one: len(one.given), default=None)
-
-    def _note(self, worker: Worker, service: str, address: Any, over: Over) -> dict[str, Any]:
-        """Note that a worker has a connection; returns what it is to be told."""
-        self._numbers += 1
-        worker.given[self._numbers] = over
-        return {"do": "connection", "service": service, "number": self._numbers, "address": address}
+        """The worker with fewest connections, the first of several: for each connection, so without min()."""
+        found, least = None, 0
+        for worker in self.workers.values():
+            if worker.giver is not None and worker.ready and not worker.ending:
+                count = len(worker.giver)
+                if found is None or count < least:
+                    found, least = worker, count
+        return found
 
     @staticmethod
-    def _take_back(worker: Worker, number: int, error: OSError) -> None:
+    def _not_taken(worker: Worker, error: OSError) -> None:
         """A worker has not got a connection: it has died, as its reader finds out too, or has no room."""
-        worker.given.pop(number, None)
         if error.errno not in _NO_ROOM:
             worker.ready = False
 
@@ -225,6 +232,8 @@ class Crew:
         """Make a worker, and read what it says. Where that fails, nothing can be made any more."""
         try:
             channel, pid = self._forker.fork(number)
+            takes = number != CLUSTER_NUMBER
+            giver, theirs = worker_handover.made(self._room) if takes else (None, ())
         except (HostError, OSError) as error:
             self._fail(f"worker {number}: {getattr(error, 'strerror', None) or error}")
             return
@@ -233,9 +242,11 @@ class Crew:
             process = os.pidfd_open(pid)
         except OSError:  # it has ended already, which its channel says
             process = -1
-        worker = Worker(number, channel, pid, process, now, now)
+        worker = Worker(number, channel, pid, process, now, now, giver)
         message, descriptors = self._begin(number)
-        self.tell(worker, {"do": "begin", **message}, *descriptors)
+        self.tell(worker, {"do": "begin", **message}, *descriptors, *theirs)
+        for descriptor in theirs:
+            worker_channel.shut(descriptor)
         self.begun(worker)
         worker.heard_at = time.monotonic()  # nobody has listened until now
         self.workers[number] = worker
@@ -249,11 +260,7 @@ class Crew:
                 message, descriptors = found
                 worker.heard_at = time.monotonic()
                 kind = message["did"]
-                if kind == "closed":
-                    over = worker.given.pop(message["number"], None)
-                    if over is not None:
-                        over()
-                elif kind == "ready" and not worker.outdated:
+                if kind == "ready" and not worker.outdated:
                     self._greet(worker)
                 elif kind == "pong":
                     worker.sessions, worker.fault = message["sessions"], message["fault"]
@@ -289,9 +296,9 @@ class Crew:
         worker.channel.close()
         if worker.process >= 0:
             worker_channel.shut(worker.process)
-        for over in list(worker.given.values()):
-            over()
-        worker.given.clear()
+        if worker.giver is not None:
+            worker.giver.close()
+            worker.giver = None
         for waiting in worker.replies.values():
             waiting.set(None)
         self.gone(worker)
@@ -344,6 +351,10 @@ class Crew:
             gevent.sleep(PING_SECONDS)
             now = time.monotonic()
             for worker in list(self.workers.values()):
+                for _ in range(self._room // MOST + 1):  # not for as long as one says so that has gone wrong
+                    if worker.giver is None or not worker.giver.settle():
+                        break
+                    breathe()
                 if now - worker.heard_at > SILENT_SECONDS:
                     self._kill(worker)
                 else:

@@ -11,12 +11,30 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent.socket
-from gevent import monkey
 from gevent.pool import Pool
 
+from lib import stream_options, worker_channel
 from lib.hub_listen import Greet, Serve
 
-_OriginalSocket: Any = monkey.get_original("socket", "socket")
+
+class _Handed:
+    """A connection until a stream is made of it, which happens at once: a socket would be a waste."""
+
+    __slots__ = ("_descriptor", "family", "proto")
+    type = socket.SOCK_STREAM
+
+    def __init__(self, descriptor: int, family: int, proto: int) -> None:
+        self._descriptor, self.family, self.proto = descriptor, family, proto
+
+    def detach(self) -> int:
+        """Its descriptor, which is the caller's from now on; below 0 where it is closed."""
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
+
+    def close(self) -> None:
+        """Close it, where nobody has it yet."""
+        if (descriptor := self.detach()) >= 0:
+            worker_channel.shut(descriptor)
 
 
 class _Listener(gevent.socket.socket):  # type: ignore[misc]  # gevent has no types
@@ -32,10 +50,11 @@ class _Listener(gevent.socket.socket):  # type: ignore[misc]  # gevent has no ty
 class HandedServer:
     """Takes connections into a pool of greenlets as hub_accept.Server does."""
 
-    def __init__(self, address: Any, greet: Greet, serve: Serve, pool: Pool) -> None:
-        """`address` is where the main process listens."""
-        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
-        self.socket = _Listener(family, socket.SOCK_STREAM)
+    def __init__(self, address: Any, mptcp: bool, greet: Greet, serve: Serve, pool: Pool) -> None:
+        """`address` is where the main process listens, with `mptcp` by MPTCP where it can."""
+        self._family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+        self._proto = stream_options.IPPROTO_MPTCP if mptcp else socket.IPPROTO_TCP
+        self.socket = _Listener(self._family, socket.SOCK_STREAM)
         self.socket.name = address
         self.started = self.closed = False
         self.make_room: Callable[[], bool] = lambda: False
@@ -55,8 +74,7 @@ class HandedServer:
 
     def take(self, descriptor: int, address: Any, over: Callable[[], None]) -> None:
         """Serve a connection in a greenlet of its own. `over` is called at its end."""
-        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
-        sock = _OriginalSocket(family, socket.SOCK_STREAM, -1, descriptor)  # a stream is made of it at once
+        sock = _Handed(descriptor, self._family, self._proto)
         if not self.started:
             sock.close()
             over()

@@ -118,7 +118,7 @@ class WorkerMetrics:
             yield from metrics.written(family, rows)
         numbers = range(1, self._crew.count + 1)
         yield from _by_worker(WORKER["up"], {n: float(n in told) for n in numbers})
-        given = {one.number: float(len(one.given)) for one in self._crew.workers.values()}
+        given = {one.number: float(one.connections()) for one in self._crew.workers.values()}
         yield from _by_worker(WORKER["connections"], {n: given.get(n, 0.0) for n in numbers})
         yield from metrics.written(WORKER["deaths"], [("", float(self._crew.deaths))])
 

@@ -5,7 +5,7 @@ Refuses to know: who gets which connection (worker_front), what the main process
 how hubs work (hub).
 
     begin        the addresses of the services: hubs are made, tables are filled -> "ready"
-    connection   a client's, for a service -> "closed" at its end
+    connection   a client's, for a service; not by the channel, but by worker_handover
     control      somebody asks (ctl_server), or the main process for its metrics, probes and web API
     link         our end of a pair of sockets with another worker, or the cluster's process
     check, use   the settings of a reload: first all workers look at them, then all use them
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
@@ -61,6 +60,7 @@ from lib.settings import HubSettings, Settings
 from lib.source_given import Given
 from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
+from lib.worker_handover import Over, Taker
 from lib.worker_links import WorkerLinks
 from lib.worker_listener import HandedServer
 from lib.worker_pools import AskedLists, sharing
@@ -89,7 +89,8 @@ class _Parts(Parts):
         self, settings: HubSettings, domain: Domain, tables: Tables, buffer: ReceiveBuffer, taps: Taps
     ) -> Hub:
         def listen(settings: Any, greet: Any, serve: Any, pool: Any, make_room: Any) -> HandedServer:
-            server = HandedServer(tuple(self._addresses[settings.name]), greet, serve, pool)
+            address, mptcp = tuple(self._addresses[settings.name]), settings.transport.mptcp
+            server = HandedServer(address, mptcp, greet, serve, pool)
             self.servers[settings.name] = server
             return server
 
@@ -130,6 +131,8 @@ class Worker:
         self._parts: _Parts | None = None
         self._answers: Answers | None = None
         self._links: Links | None = None
+        self._taker: Taker | None = None
+        """Where connections come from."""
         self._watchdog: Watchdog | None = None
         self._policy: PolicyWatch | None = None
         self._new_pools: Callable[[], Sharing | None] = lambda: None
@@ -144,7 +147,6 @@ class Worker:
         self._spawned = Group()
         self._in_order: dict[str, Callable[..., None]] = {
             "begin": self._begin,
-            "connection": self._connection,
             "link": self._link,
             "reading": self._given.take,
             "forget": self._given.forget,
@@ -213,7 +215,10 @@ class Worker:
         self._spawned.spawn(self._start, parts, float(message["load_seconds"]))
 
     def _linked(self, parts: _Parts, workers: int, *descriptors: int) -> Links:
-        """The links with other processes."""
+        """The links with other processes; the descriptors are those that come with "begin"."""
+        sock, ends = descriptors
+        self._taker = Taker(sock, ends, self._take)
+        self._taker.start()
         others = {name_of(number) for number in range(1, workers + 1)} - {name_of(self.number)}
         if self._in_cluster is not None:
             others.add(name_of(CLUSTER_NUMBER))
@@ -255,18 +260,14 @@ class Worker:
         gc.freeze()
         self._send({"did": "ready"})
 
-    def _connection(self, message: dict[str, Any], *descriptors: int) -> None:
-        over = partial(self._send, {"did": "closed", "number": message["number"]})
-        server = self._parts.servers.get(message["service"]) if self._parts is not None else None
-        if not descriptors or server is None:  # there was no descriptor left for it
-            _close(descriptors)
+    def _take(self, descriptor: int, address: Any, service: str, over: Over) -> None:
+        """Serve a connection."""
+        server = self._parts.servers.get(service) if self._parts is not None else None
+        if server is None:
+            worker_channel.shut(descriptor)
             over()
             return
-        try:
-            server.take(descriptors[0], tuple(message["address"]), over)
-        except OSError:  # it has gone already
-            _close(descriptors)
-            over()
+        server.take(descriptor, address, over)
 
     def _control(self, message: dict[str, Any], descriptor: int) -> None:
         assert self._answers is not None
@@ -372,12 +373,9 @@ class Worker:
             self._policy.stop()
         if self._pools is not None:
             self._pools.stop()
+        if self._taker is not None:
+            self._taker.close()
         if self._links is not None:
             self._links.stop()
         if self._parts is not None:
             self._parts.stop()
-
-
-def _close(descriptors: tuple[int, ...]) -> None:
-    for descriptor in descriptors:
-        worker_channel.shut(descriptor)

@@ -42,6 +42,7 @@ from lib.service_changes import Reading
 from lib.service_notify import Notifier, status_line
 from lib.service_supervisor import keep, watch_greenlets
 from lib.settings import Settings
+from lib.settings_memory import MAX_CLIENTS
 from lib.source_given import Given
 from lib.stream_listen import listen
 from lib.worker_changes import WorkerChanges, of_main
@@ -95,7 +96,8 @@ class WorkerService:
         self._links: Any = None
         """The socket that links of the cluster are accepted on: it stays where its process does not."""
         self.forker = Forker(settings, self._account, worker_run.run)
-        self.crew = Crew(self.forker, count, self._begin, settings.cluster is not None)
+        room = MAX_CLIENTS * len(settings.hubs)
+        self.crew = Crew(self.forker, count, room, self._begin, settings.cluster is not None)
         given = Given()
         self.tables = Tables(of_main(settings), given)
         self._lists = KeptLists(self.crew)

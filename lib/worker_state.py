@@ -6,18 +6,16 @@ Knows: what is kept of each. Refuses to know: when one is made or ends (worker_c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gevent.event import AsyncResult
 
 from lib.worker_channel import Channel
+from lib.worker_handover import Giver
 from lib.worker_links import CLUSTER
 
 CLUSTER_NUMBER = 0
 """The number of the cluster's process; workers begin with 1."""
-
-Over = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +29,8 @@ class Worker:
     """A descriptor of the process (pidfd_open(2)), by which no other one can be meant."""
     since: float
     heard_at: float
+    giver: Giver | None = None
+    """The connections that it has; None for the cluster's process, which gets none."""
     ready: bool = False
     ending: bool = False
     """Whether it has been told to end."""
@@ -39,8 +39,6 @@ class Worker:
     sessions: list[int] = field(default_factory=list)
     """How many each hub has."""
     fault: str = ""
-    given: dict[int, Over] = field(default_factory=dict)
-    """The connections that it has, by number, with what is to be done at their end."""
     replies: dict[str, AsyncResult] = field(default_factory=dict)
     """What it has been asked and has not said yet, by the name of the reply."""
 
@@ -48,6 +46,13 @@ class Worker:
     def name(self) -> str:
         """What it is called in replies and in the log."""
         return name_of(self.number)
+
+    def connections(self) -> int:
+        """How many connections it has now."""
+        if self.giver is None:
+            return 0
+        self.giver.settle()
+        return len(self.giver)
 
 
 def name_of(number: int) -> str:

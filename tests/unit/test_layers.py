@@ -400,6 +400,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "push_shared_redis",
             "cluster_sd",
             "worker_channel",
+            "worker_ends",
+            "worker_handover",
             "worker_settings",
             "plugin_client",
             "plugin_http",

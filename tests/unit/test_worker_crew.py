@@ -4,107 +4,162 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gevent
 import gevent.socket
 import pytest
+from gevent.event import Event
 
-from lib import service_supervisor, worker_channel, worker_crew
+from lib import service_supervisor, worker_channel, worker_crew, worker_handover
 from lib.worker_channel import Channel
 from lib.worker_crew import Crew
+from lib.worker_handover import Taker
 from lib.worker_state import CLUSTER_NUMBER, Worker
 
+ROOM = 16384
+"""Connections that a worker may have here."""
 
-class Told(Channel):
-    """A channel that cannot take a message, as the kernel says, so many times."""
+
+class Failing:
+    """A socket that cannot send, as the kernel says, so many times."""
 
     def __init__(self, sock: Any, number: int, times: int = 1000) -> None:
-        super().__init__(sock)
-        self.number, self.times = number, times
+        self.sock, self.number, self.times = sock, number, times
 
-    def _fails(self) -> None:
+    def sendmsg(self, *arguments: Any) -> Any:
         if self.times:
             self.times -= 1
             raise OSError(self.number, os.strerror(self.number))
+        return self.sock.sendmsg(*arguments)
 
-    def send(self, message: Any, *descriptors: int) -> None:
-        self._fails()
-        super().send(message, *descriptors)
+    def close(self) -> None:
+        self.sock.close()
 
-    def try_send(self, message: Any, descriptor: int) -> bool:
-        self._fails()
-        return super().try_send(message, descriptor)
+
+def fail(crew: Crew, number: int, error: int, times: int = 1000) -> None:
+    """Let this worker get no connection, so many times."""
+    giver = crew.workers[number].giver
+    assert giver is not None
+    giver._sock = Failing(giver._sock, error, times)
+
+
+class Taken:
+    """What a worker has been given."""
+
+    def __init__(self, descriptors: tuple[int, int]) -> None:
+        self.found: list[tuple[Any, str, Callable[[], None]]] = []
+        self._came = Event()
+        self.taker = Taker(*descriptors, self._take)
+
+    def _take(self, descriptor: int, address: Any, service: str, over: Callable[[], None]) -> None:
+        worker_channel.shut(descriptor)
+        self.found.append((address, service, over))
+        self._came.set()
+
+    def wait(self, count: int) -> None:
+        """Take connections until there are so many."""
+        self.taker.start()
+        with gevent.Timeout(20):
+            while len(self.found) < count:
+                self._came.clear()
+                self._came.wait()
 
 
 @pytest.fixture
-def crew() -> Iterator[tuple[Crew, dict[int, Channel]]]:
+def taken() -> dict[int, Taken]:
+    """What each worker takes; nothing before wait()."""
+    return {}
+
+
+@pytest.fixture
+def crew(taken: dict[int, Taken]) -> Iterator[tuple[Crew, dict[int, Channel]]]:
     """A crew of two workers, and the workers' ends of their channels."""
-    made = Crew(None, 2, lambda number: ({}, ()))  # type: ignore[arg-type]
+    made = Crew(None, 2, ROOM, lambda number: ({}, ()))  # type: ignore[arg-type]
     ends: dict[int, Channel] = {}
     for number in (1, 2):
         ours, theirs = worker_channel.pair(gevent.socket.socket)
-        made.workers[number] = Worker(number, Channel(ours), 1, -1, 0.0, 0.0, ready=True)
+        giver, descriptors = worker_handover.made(ROOM)
+        taken[number] = Taken(descriptors)
+        made.workers[number] = Worker(number, Channel(ours), 1, -1, 0.0, 0.0, giver, ready=True)
         ends[number] = Channel(theirs)
-    channels = [*ends.values(), *(worker.channel for worker in made.workers.values())]
+    workers = list(made.workers.values())
     yield made, ends
-    for channel in channels:
+    for worker in workers:
+        worker.channel.close()
+        if worker.giver is not None:
+            worker.giver.close()
+    for one in taken.values():
+        one.taker.close()
+        one.taker._ends.close()
+    for channel in ends.values():
         channel.close()
 
 
-def received(end: Channel) -> dict[str, Any]:
-    found = end.receive()
-    assert found is not None
-    message, (descriptor,) = found
-    worker_channel.shut(descriptor)
-    return message
-
-
 def given(crew: Crew) -> list[int]:
-    return [len(worker.given) for worker in crew.workers.values()]
+    return [worker.connections() for worker in crew.workers.values()]
 
 
 def nothing() -> None:
     pass
 
 
-def test_the_one_that_has_fewest_gets_it(crew: tuple[Crew, dict[int, Channel]]) -> None:
-    made, ends = crew
-    for _ in range(3):
-        assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
-    assert made.give("hub", 0, ("192.0.2.1", 5), nothing)
+def test_the_one_that_has_fewest_gets_it(
+    crew: tuple[Crew, dict[int, Channel]], taken: dict[int, Taken]
+) -> None:
+    made, _ = crew
+    for port in range(3):
+        assert made.give_at_once("hub", 0, ("192.0.2.1", port), nothing)
+    assert made.give("hub", 0, ("192.0.2.1", 3), nothing)
     assert given(made) == [2, 2]
-    numbers = [received(ends[number])["number"] for number in (1, 2, 1, 2)]
-    assert sorted(numbers) == [1, 2, 3, 4]
+    for number, ports in ((1, [0, 2]), (2, [1, 3])):
+        taken[number].wait(2)
+        assert [address[1] for address, _, _ in taken[number].found] == ports
+
+
+def test_one_whose_connection_has_ended_has_fewest(
+    crew: tuple[Crew, dict[int, Channel]], taken: dict[int, Taken]
+) -> None:
+    made, _ = crew
+    over: list[int] = []
+    for number in range(4):
+        assert made.give_at_once("hub", 0, ("192.0.2.1", number), partial(over.append, number))
+    taken[2].wait(2)
+    for _, _, end in taken[2].found:
+        end()
+    assert over == [], "nobody is woken by that"
+    made.settle()
+    assert (over, given(made)) == ([1, 3], [2, 0])
+    assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+    assert given(made) == [2, 1]
 
 
 def test_one_that_takes_nothing_now_is_not_waited_for_in_the_event_loop(
-    crew: tuple[Crew, dict[int, Channel]],
+    crew: tuple[Crew, dict[int, Channel]], taken: dict[int, Taken]
 ) -> None:
-    made, ends = crew
+    made, _ = crew
     del made.workers[2]
-    taken = 0
+    count = 0
     while made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing):
-        taken += 1
-        assert taken < 100_000
-    assert len(made.workers[1].given) == taken, "the last one is not noted"
+        count += 1
+        assert count < ROOM / 3
+    assert given(made) == [count], "the last one is not noted"
     assert made.workers[1].ready
-    waiting = [gevent.spawn(made.give, "hub", 0, ("192.0.2.9", port), nothing) for port in range(taken + 5)]
+    waiting = [gevent.spawn(made.give, "hub", 0, ("192.0.2.9", port), nothing) for port in range(count + 5)]
     gevent.sleep(0.01)
     assert not any(one.dead for one in waiting), "and nobody else's waiting is in the way"
-    for _ in range(taken):
-        received(ends[1])
-    with gevent.Timeout(20):  # more wait than there is room for at once: none is lost
-        found = [received(ends[1])["address"][1] for _ in waiting]
-    assert sorted(found) == list(range(taken + 5))
+    taken[1].wait(2 * count + 5)  # more wait than there is room for at once: none is lost
+    assert sorted(port for (_, port), _, _ in taken[1].found[count:]) == list(range(count + 5))
     assert all(one.get(timeout=5) for one in waiting)
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_one_that_has_died_gets_no_more(crew: tuple[Crew, dict[int, Channel]], at_once: bool) -> None:
     made, _ = crew
-    made.workers[1].channel = Told(made.workers[1].channel._sock, errno.EPIPE)
+    fail(made, 1, errno.EPIPE)
     if at_once:
         assert not made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
     assert made.give("hub", 0, ("192.0.2.1", 5), nothing)
@@ -116,7 +171,7 @@ def test_too_many_descriptors_on_their_way_are_no_death(crew: tuple[Crew, dict[i
     """A worker that is behind would get nothing for ever, as nobody would call it ready again."""
     made, _ = crew
     del made.workers[2]
-    made.workers[1].channel = Told(made.workers[1].channel._sock, errno.ETOOMANYREFS, times=2)
+    fail(made, 1, errno.ETOOMANYREFS, times=2)
     assert not made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
     assert made.give("hub", 0, ("192.0.2.1", 5), nothing), "it is tried again"
     assert (made.workers[1].ready, given(made)) == (True, [1])
@@ -172,13 +227,29 @@ def test_the_hub_says_goodbye_once_its_clients_have_moved(
     draining.get(timeout=5)
 
 
+def test_one_that_tells_of_ends_for_ever_holds_nobody_up(
+    crew: tuple[Crew, dict[int, Channel]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, ends = crew
+    monkeypatch.setattr(worker_crew, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(made.workers[1].giver, "settle", lambda: True)
+    for worker in made.workers.values():
+        worker.heard_at = time.monotonic()
+    watching = gevent.spawn(made._watch)
+    try:
+        with gevent.Timeout(10):
+            assert [ends[number].receive() for number in (1, 2)] == [({"do": "ping"}, [])] * 2
+    finally:
+        watching.kill()
+
+
 def test_without_end_it_is_not_tried(
     crew: tuple[Crew, dict[int, Channel]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = crew
     monkeypatch.setattr(worker_crew, "GIVE_SECONDS", 0.05)
-    for worker in made.workers.values():
-        worker.channel = Told(worker.channel._sock, errno.ENOBUFS)
+    for number in made.workers:
+        fail(made, number, errno.ENOBUFS)
     assert not made.give("hub", 0, ("192.0.2.1", 5), nothing)
     assert given(made) == [0, 0]
     made.workers.clear()

@@ -46,7 +46,7 @@ def test_nothing_can_be_asked_of_one_that_has_ended(forker: Forker) -> None:
 
 
 def test_a_crew_gives_up_when_it_ends(forker: Forker, process: subprocess.Popen[bytes]) -> None:
-    crew = Crew(forker, 0, lambda number: ({}, ()))
+    crew = Crew(forker, 0, 16, lambda number: ({}, ()))
     crew.start()
     gevent.sleep(0)
     assert not crew.failed
@@ -57,7 +57,7 @@ def test_a_crew_gives_up_when_it_ends(forker: Forker, process: subprocess.Popen[
 
 
 def test_a_crew_that_ends_does_not_mind(forker: Forker, process: subprocess.Popen[bytes]) -> None:
-    crew = Crew(forker, 0, lambda number: ({}, ()))
+    crew = Crew(forker, 0, 16, lambda number: ({}, ()))
     crew.start()
     gevent.sleep(0)
     crew.drain(0)
@@ -69,7 +69,7 @@ def test_a_crew_that_ends_does_not_mind(forker: Forker, process: subprocess.Pope
 
 
 def test_a_worker_that_cannot_be_made_is_a_reason_to_give_up_said_once(forker: Forker) -> None:
-    crew = Crew(forker, 2, lambda number: ({}, ()))
+    crew = Crew(forker, 2, 16, lambda number: ({}, ()))
     crew.start()
     assert crew.gave_up.is_set()
     assert crew.failed == f"worker 1: {ENDED}"

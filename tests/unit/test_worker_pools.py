@@ -79,7 +79,7 @@ class Main:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.is_whole = directory, True
-        self.crew = Crew(None, 2, lambda number: ({}, ()))  # type: ignore[arg-type]
+        self.crew = Crew(None, 2, 16, lambda number: ({}, ()))  # type: ignore[arg-type]
         self.lists = KeptLists(self.crew)
         self.away: dict[int, Away] = {}
         self.is_silent = False

@@ -114,7 +114,7 @@ class Main:
 
     def __init__(self, settings: Settings, own: Settings | None = None, workers: int = 2) -> None:
         own = own or Settings()
-        self.settings, self.crew = settings, Crew(None, workers, lambda number: ({}, ()))  # type: ignore[arg-type]
+        self.settings, self.crew = settings, Crew(None, workers, 16, lambda number: ({}, ()))  # type: ignore[arg-type]
         given = Given()
         self.tables = Tables(own, given)
         self.sources = Sources(settings, own, self.crew, given)
