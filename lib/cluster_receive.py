@@ -29,7 +29,7 @@ from lib.namespace_domain import Domain
 from lib.packet_offload import count_packets
 from lib.packet_text import head_of_frame
 from lib.service_scheduling import SHARE
-from lib.session_cost import SKIPPED_RUN_SECONDS, Cost, run_worth
+from lib.session_cost import MORE_SECONDS, SKIPPED_RUN_SECONDS, Cost, run_worth
 
 MAX_SOURCES, MAX_NAMESPACES = 4096, 256
 """Sources of one namespace, and namespaces, that are remembered of a hub."""
@@ -210,16 +210,18 @@ class Receiver(Unhurried):
 
         Errors of routers are of a host that may have nothing to do with them: they have an account together.
         """
-        out, source = self._owner.output, source_of_frame(data, start, end)
+        out = self._owner.output
         before = out.frames, out.bytes, out.cut, out.new, out.replies, out.made
         began = time.thread_time()
         packets = self._enter(known, data, view, start, end, now)
         if out.cut > before[2]:  # to send that many segments takes longer than to cut them
             hub_turn.send(self._owner)
         seconds = time.thread_time() - began
+        if seconds <= MORE_SECONDS and out.frames > before[0]:
+            return packets, seconds  # whatever was forwarded is worth that: this is so for nearly every run
         after = out.frames, out.bytes, out.cut, out.new, out.replies, out.made
         over = seconds - run_worth(*(now_has - had for now_has, had in zip(after, before, strict=True)))
-        sender = known.there.get(source)
+        sender = known.there.get(source_of_frame(data, start, end))
         if over > 0 and (sender is not None or is_icmp(data, start + 2)):
             host = known.namespace.id, sender.host if sender is not None else ""
             over += SKIPPED_RUN_SECONDS  # to find out whose they are, and to time them
