@@ -21,6 +21,7 @@ from tests.support.program import (
     TUNROUTER,
     example,
     host,
+    killed_after,
     pings,
     reach,
     run,
@@ -130,10 +131,10 @@ def test_a_file_is_whole_by_any_end(net: Net) -> None:
 
 def test_into_tshark_live(net: Net) -> None:
     topology, _, tmp_path = net
-    with subprocess.Popen(
-        [*TUNROUTER, "capture", "--control", str(tmp_path / "hub.sock"), "-w", "-", "icmp"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT,
-    ) as capture:  # fmt: skip
+    command = [*TUNROUTER, "capture", "--control", str(tmp_path / "hub.sock"), "-w", "-", "icmp"]
+    with killed_after(
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True)
+    ) as capture:
         argv = ["tshark", "-n", "-l", "-r", "-", "-T", "fields", "-e", "ip.dst", "-e", "frame.comment"]
         shark = Process(argv, tmp_path / "shark.log", stdin=capture.stdout)
         ping = topology.host_1.popen("ping", "-i0.2", OVERLAY_2)
@@ -260,7 +261,7 @@ def test_a_reader_that_stops_loses_its_packets_and_nobody_elses(net: Net) -> Non
         assert run(*words, "tcp")[0] == 0  # of what flows on while it is handed over
         assert load.wait() == 0
         assert json.loads(load.text())["end"]["sum_received"]["bits_per_second"] > 100e6
-        assert len(tshark(recorded, "ip.src")) > 10
+        assert len(tshark(recorded, "ip.src")) > 4
     assert capture.stop(signal.SIGINT) == 0
     lost = capture.wait_line(r"and ([\d,]+) lost")
     assert int(lost[1].replace(",", "")) > 10

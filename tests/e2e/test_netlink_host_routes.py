@@ -13,6 +13,7 @@ import pytest
 from lib.netlink_host_routes import HostRoutes, NoWayAround, Way
 from tests.support.devices import device, settings
 from tests.support.netns import HUB_TO_HOST_1, Namespace, Topology, connect, in_namespace
+from tests.support.program import killed_after
 
 FAR, FAR_6 = "203.0.113.10", "2001:db8:113::10"
 FULL = {"0.0.0.0/1": "", "128.0.0.0/1": "", "::/1": "", "8000::/1": ""}
@@ -187,11 +188,9 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
     default(host, "via", HUB_TO_HOST_1)
     with tunnel(host) as routes:
         assert around(host, routes, "203.0.113.11")
-        with subprocess.Popen(
-            ("ip", "netns", "exec", host.name, sys.executable, "-c", KILLED),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        command = ("ip", "netns", "exec", host.name, sys.executable, "-c", KILLED)
+        with killed_after(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ) as other:
             assert other.stdout is not None
             assert other.stdin is not None
@@ -206,6 +205,8 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
                 third.join("one", "tr0")
             assert shown(host) == both, "both processes live"
             other.stdin.write("\n")
+            other.stdin.close()
+            other.wait(10)
         assert other.returncode == -signal.SIGKILL
         assert shown(host) == both
         with in_namespace(host.name):

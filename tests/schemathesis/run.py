@@ -96,7 +96,7 @@ def main() -> int:
                 json.loads(fetched(f"{url}/x/hosts"))  # it still answers
                 return done.returncode
             finally:
-                running.terminate()
+                running.kill()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,16 @@ def program_pid(process: Process) -> int:
         return process.pid
     (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return int(pid)
+
+
+@contextmanager
+def killed_after(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program that is killed where it still runs in the end: a test that fails does not wait for it for ever."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.program import killed_after
+
 NO_VALKEY = "valkey-server is not in PATH"
 ENGINES = [
     pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=why))
@@ -65,7 +67,9 @@ def _started(
     command: Sequence[str], directory: Path, ready: str, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     whole = {**os.environ, **(env or {})}
-    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True, env=whole) as server:
+    with killed_after(
+        subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True, env=whole)
+    ) as server:
         assert server.stdout is not None
         said = []
         for line in server.stdout:

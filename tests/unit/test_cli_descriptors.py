@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lib import cli_descriptors, cli_main, cli_process, ctl_client
-from tests.support.program import wait_for
+from tests.support.program import killed_after, wait_for
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, str(ROOT / "tunrouter.py"))
@@ -82,7 +82,7 @@ def test_version_to_a_full_disk() -> None:
 
 
 def test_a_hub_whose_standard_error_nobody_reads_any_more_ends_with_status_0() -> None:
-    with subprocess.Popen((*PROGRAM, *HUB), stderr=subprocess.PIPE, text=True) as hub:
+    with killed_after(subprocess.Popen((*PROGRAM, *HUB), stderr=subprocess.PIPE, text=True)) as hub:
         assert hub.stderr is not None
         assert any("listening on" in line for line in hub.stderr)
         hub.stderr.close()
@@ -96,8 +96,8 @@ def test_a_hub_whose_standard_error_is_a_full_disk_ends_with_status_0(tmp_path: 
     words = ("-L", "router://127.0.0.1:0", "--control", str(control))
     with (
         open("/dev/full", "wb") as full,
-        subprocess.Popen((*PROGRAM, *words), stdout=full, stderr=full) as hub,
+        killed_after(subprocess.Popen((*PROGRAM, *words), stdout=full, stderr=full, text=True)) as hub,
     ):
-        wait_for(lambda: control.exists() or hub.poll() is not None)
+        wait_for(lambda: control.exists() or hub.poll() is not None, 30)
         hub.terminate()
         assert hub.wait(20) == 0

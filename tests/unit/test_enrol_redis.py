@@ -16,6 +16,7 @@ from lib.enrol_book import Book, Invitation
 from lib.enrol_redis import RedisStore
 from lib.settings_sources import RedisSource
 from lib.wire_enrol import Answer, Ask
+from tests.support.program import killed_after
 
 pytestmark = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="redis-server is not installed (Debian: redis-server)"
@@ -29,13 +30,11 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     directory = tmp_path_factory.mktemp("redis")
     options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-    with subprocess.Popen(
-        ("redis-server", *options), cwd=directory, stdout=subprocess.PIPE, text=True
-    ) as server:
+    command = ("redis-server", *options)
+    with killed_after(subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True)) as server:
         assert server.stdout is not None
         assert any("Ready to accept connections" in line for line in server.stdout)
         yield f"127.0.0.1:{port}"
-        server.terminate()
 
 
 def store(redis: str, key: str) -> RedisStore:

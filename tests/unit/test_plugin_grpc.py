@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lib.plugin_grpc import _reply
 from lib.plugin_protobuf import decode, encode
+from tests.support.program import killed_after
 
 STATE = (
     "0a410a07736572766963651209736572766963652d30220673746174757332230a057265616479121a73657276"
@@ -95,13 +96,10 @@ def ask(script: str, **fields: Any) -> Any:
 def server(**script: Any) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A real gRPC server; its address, and itself."""
     argv = [sys.executable, "-m", "tests.support.grpc_plugin", json.dumps({"port": 0} | script)]
-    with subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+    with killed_after(subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, text=True)) as process:
         assert process.stdout is not None
         port = process.stdout.readline().split()[-1]
-        try:
-            yield f"grpc://127.0.0.1:{port}", process
-        finally:
-            process.kill()
+        yield f"grpc://127.0.0.1:{port}", process
 
 
 def test_a_hop_and_a_limiter_ask_a_real_server() -> None:

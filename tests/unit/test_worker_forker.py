@@ -15,20 +15,20 @@ from lib.errors import HostError
 from lib.worker_changes import WorkerChanges
 from lib.worker_crew import Crew
 from lib.worker_forker import ENDED, Forker
+from tests.support.program import killed_after
 
 SETTINGS: Any = SimpleNamespace(hubs=())
 SECONDS = 5.0
 
 
 @pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "60"]) as started:
+def process() -> Iterator[subprocess.Popen[str]]:
+    with killed_after(subprocess.Popen(["sleep", "60"], text=True)) as started:
         yield started
-        started.kill()
 
 
 @pytest.fixture
-def forker(process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
+def forker(process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
     """One whose other end of the channel is closed, as when it has been killed."""
     monkeypatch.setattr(worker_forker, "_fork", lambda: process.pid)
     made = Forker(SETTINGS, None, lambda *_: 0)
@@ -45,7 +45,7 @@ def test_nothing_can_be_asked_of_one_that_has_ended(forker: Forker) -> None:
         forker.wait_ready()
 
 
-def test_a_crew_gives_up_when_it_ends(forker: Forker, process: subprocess.Popen[bytes]) -> None:
+def test_a_crew_gives_up_when_it_ends(forker: Forker, process: subprocess.Popen[str]) -> None:
     crew = Crew(forker, 0, 16, lambda number: ({}, ()))
     crew.start()
     gevent.sleep(0)
@@ -56,7 +56,7 @@ def test_a_crew_gives_up_when_it_ends(forker: Forker, process: subprocess.Popen[
     crew.stop(0)
 
 
-def test_a_crew_that_ends_does_not_mind(forker: Forker, process: subprocess.Popen[bytes]) -> None:
+def test_a_crew_that_ends_does_not_mind(forker: Forker, process: subprocess.Popen[str]) -> None:
     crew = Crew(forker, 0, 16, lambda number: ({}, ()))
     crew.start()
     gevent.sleep(0)
