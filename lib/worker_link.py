@@ -49,7 +49,8 @@ TURN_SECONDS = 0.001
 _IOV_MAX = 1024
 _OriginalSocket = monkey.get_original("socket", "socket")
 _buffer = framing.ReceiveBuffer()
-"""Where all links receive: what has come is forwarded before another one does."""
+"""Where all links receive: what has come is forwarded before another one does. What else is said is copied
+out of it first, for whoever hears that may let others have their turns meanwhile."""
 
 
 def _no_trip() -> float:
@@ -259,6 +260,8 @@ class WorkerLink:
             if after > end:
                 break
             if after > begin and data[begin] == worker_wire.MARK:
+                if data is _buffer.data:
+                    break
                 self._hear(bytes(view[begin:after]))
             else:
                 hub, namespace = cluster_frames.within_hub(data, begin, after)

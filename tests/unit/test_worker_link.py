@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class End:
         sock = gevent.socket.socket(fileno=descriptor)
         self.link = WorkerLink("worker 2", sock, lambda hub: self, self._told, self.drops)
         self.error = ""
+        self.hearing: Callable[[], object] = lambda: None
+        """What is done where something is heard beside frames."""
         self.reading = gevent.spawn(self._run)
 
     def _run(self) -> None:
@@ -82,6 +84,7 @@ class End:
     def _told(self, message: Message) -> None:
         assert isinstance(message, Claim)
         self.seen.append(message.host)
+        self.hearing()
 
 
 @contextmanager
@@ -122,6 +125,23 @@ def test_frames_and_claims_come_in_their_order() -> None:
         assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
         assert one.frames == [(SPACE, frame(3))]
         assert (one.link.traffic.sent_packets, other.link.traffic.received_packets) == (2, 2)
+
+
+def test_what_has_come_stays_where_others_receive_while_something_is_heard() -> None:
+    """Of all links in a process: a claim by which very many flows are decided anew lets others have their turns."""
+    with linked() as (one, other), linked() as (three, four):
+
+        def hearing() -> None:
+            three.link.send(SPACE, [frame(99, 1000)])
+            wait(four, 1)
+
+        other.hearing = hearing
+        one.link.tell([come("host-1"), come("host-2")])
+        one.link.send(SPACE, [frame(1), frame(2)])
+        wait(other, 4)
+        assert other.seen == ["host-1", "host-2", "frame", "frame"]
+        assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
+        assert four.frames[0] == (SPACE, frame(99, 1000))
 
 
 def test_more_than_the_kernel_takes_waits_and_comes_whole() -> None:
