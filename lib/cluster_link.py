@@ -173,6 +173,8 @@ class Link:
                 tail = bytes(view[stop:end])
             finally:
                 self._receiver.send(self.stream.cost)
+            if self._controls and not self.is_ready:
+                self._act(ready)
             turns = 0
             while self._receiver.has_rest and self.stream.give_way():
                 self._receiver.go_on(self.stream.cost)
@@ -239,8 +241,9 @@ class Link:
             if ready is not None and after > begin and data[begin] == wire_control.MARK:
                 self._controls.append(bytes(view[begin:after]))
                 traffic.received_packets += 1
-                if not self.is_ready:  # what stands behind HELLO may be an envelope
-                    self._act(ready)
+                if not self.is_ready:  # what stands behind HELLO may be an envelope, and is read after it
+                    at = after
+                    break
             elif not self.is_ready:
                 raise OSError(71, "frames before HELLO")
             else:

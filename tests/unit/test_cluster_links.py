@@ -294,6 +294,28 @@ def test_what_belongs_on_no_link_ends_it(hubs: tuple[Hub, Hub], data: bytes) -> 
     assert one.came == []
 
 
+def test_what_stands_behind_hello_stays_where_others_receive_while_it_is_heard(hubs: tuple[Hub, Hub]) -> None:
+    """All links receive into one buffer, and flows that are decided anew let others have their turns."""
+    one, two = hubs
+    two.send("hub-1", packet(1))
+    wait_for(lambda: one.came)
+    large = packet(2) + bytes(2000)
+
+    def decide_anew(name: str, is_it: bool) -> None:
+        two.send("hub-1", large)
+        wait_for(lambda: len(one.came) == 2)
+
+    one.links.unreachable = decide_anew
+    with dialled(one, LinkIdentity("hub-3", SECRET).client) as tls:
+        envelopes = (b"\xe0\0\0\0" + NAMESPACE + framing.encode(packet(number)) for number in (3, 4))
+        tls.sendall(tls.recv(1000) + b"".join(map(framing.encode, envelopes)))
+        wait_for(lambda: len(one.came) == 4)
+    assert one.came == [
+        (f"hub-{hub}", NAMESPACE, framing.encode(content))
+        for content, hub in ((packet(1), 2), (large, 2), (packet(3), 3), (packet(4), 3))
+    ]
+
+
 def test_a_far_hub_that_says_nothing_is_dead(hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lib.cluster_link.GREET_SECONDS", 0.5)
     one, _ = hubs
