@@ -41,8 +41,8 @@ from lib.wire_control import CLUSTER_SIZE
 if TYPE_CHECKING:
     from lib.cluster_trust import Trust
 
-LOOK_SECONDS = 0.25
-"""How often it is looked whose lease has ended."""
+LOOK_SECONDS, KNOWN_STEP = 0.25, 0.005
+"""How often it is looked whose lease has ended, and at the start whether all is known."""
 FILES_SECONDS = 2.0
 """How often it is looked whether a certificate's file has changed."""
 FAREWELL_SECONDS = 0.25
@@ -188,6 +188,14 @@ class Cluster:
         self._asking.start()
         name, address = self.settings.name, self.links.address
         say(Entry.CLUSTER_JOINED, "cluster: hub %s, links on %s", name, address, hub=name, address=address)
+
+    def wait_known(self) -> None:
+        """Wait until the other hubs and their hosts are known, unless the registry does not tell."""
+        first, now = self.redis.first_look, time.monotonic()
+        began = now
+        while first.is_worth(now - began) and (not first.is_over(now) or self.registry.places.is_busy):
+            gevent.sleep(KNOWN_STEP)
+            now = time.monotonic()
 
     def drain(self) -> None:
         """The hub ends: its clients move to others, and are reached here until they have."""

@@ -40,6 +40,11 @@ class ClusterMember:
         if self._cluster is not None:
             self._cluster.start()
 
+    def wait_known(self) -> None:
+        """Wait, for a bounded time, until it is known who is at other hubs: then hosts may come here."""
+        if self._cluster is not None:
+            self._cluster.wait_known()
+
     def give_to(self, user: int) -> None:
         """This process becomes that user (datagram_port)."""
         if self._cluster is not None:

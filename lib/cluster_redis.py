@@ -38,6 +38,7 @@ from lib.cluster_claims import (
     Claims,
     Clocks,
 )
+from lib.cluster_known import DEAF_SECONDS, FirstLook
 from lib.cluster_redis_lists import ListReader
 from lib.cluster_redis_talk import REPLY_BYTES, SILENT_SECONDS, Talk
 from lib.cluster_registry import Outcome, Registry
@@ -59,10 +60,12 @@ FIELDS = 500
 """Fields that one command writes."""
 PUBLISHED_BYTES = (BATCH + 1) * (2 + cluster_wire.MAX_MESSAGE)
 """Bytes that a hub publishes at once, at most; what is longer is of no hub."""
-DEAF_SECONDS = 10.0
+UNHEARD_SECONDS = 10.0
 """Until when after an outage a hub writes that still hears nothing: it may not be allowed to."""
 LOOK_BEATS, LOOK_PAGE = 5, 100
 """After so many HUBs so many entries of our list are looked at, and whether Sentinels name another master."""
+GREETINGS = 1000
+"""Hubs that say HUB in a second because another one has begun: of a thousand no more than in any second."""
 
 
 class RedisRegistry:
@@ -85,12 +88,15 @@ class RedisRegistry:
         self._source, self._registry, self._claims, self._seal = source, registry, claims, seal
         self._changed, self._restarted = changed, restarted
         self._channel = f"{source.key}:changes"
+        self.first_look = FirstLook(registry)
         self._due = Event()
+        self._greeted_at = -RENEW_SECONDS
+        """When this hub last said HUB because another one had begun."""
         self._page = b"0"
         """Where in our own list the next page begins to be looked at."""
         self._certificate = b""
         """What stands in our own list."""
-        self._lists = ListReader(self._talk, registry, seal, changed, self._tell)
+        self._lists = ListReader(self._talk, registry, seal, changed, self._tell, self._hear)
         self._has_left = False
         self._hears = Event()
         """Set while we are subscribed."""
@@ -147,6 +153,7 @@ class RedisRegistry:
                 self._tell_lost(error)
             finally:
                 self._hears.clear()
+                self.first_look.hears_nothing()
             gevent.sleep(random.uniform(*LISTEN_SECONDS))
 
     def _listen(self) -> None:
@@ -159,6 +166,7 @@ class RedisRegistry:
                 if not isinstance(reply, list) or len(reply) != 3:
                     raise OSError(5, "no proper message")
                 if reply[0] == b"subscribe":
+                    self.first_look.hears(time.monotonic())
                     self._hears.set()
                     self._due.set()
                     self._tell_back()
@@ -166,13 +174,21 @@ class RedisRegistry:
                     self._hear(reply[2])
 
     def _hear(self, data: bytes) -> None:
-        now = clocks()
+        now, runs = clocks(), self._registry.runs
         for outcome in self._registry.hear(data[: PUBLISHED_BYTES + 1], now.steady / 1000, now.wall):
             if outcome in _TOLD:
                 self._tell(outcome)
             elif outcome in (Outcome.GAP, Outcome.UNREAD):
                 self._lists.ring()
+        if self._registry.runs != runs:
+            self._greet(now.steady / 1000)
         self._changed()
+
+    def _greet(self, now: float) -> None:
+        """Another hub has begun, and waits until it has heard of us: say HUB, but not twice in a second."""
+        if now - self._greeted_at >= RENEW_SECONDS:
+            self._greeted_at = now
+            gevent.spawn_later(random.uniform(0.0, len(self._registry.hubs) / GREETINGS), self._due.set)
 
     def _tell(self, outcome: Outcome, hub: str = "") -> None:
         hub = hub or self._registry.speaker
@@ -209,18 +225,21 @@ class RedisRegistry:
     # --- our own list
 
     def _keep_writing(self) -> None:
+        self._hears.wait(DEAF_SECONDS)  # what others say to our first HUB is to be heard
         while True:
             try:
                 self._write()
             except OSError as error:
                 self._tell_lost(error)
-            self._hears.wait(DEAF_SECONDS)
+            self._hears.wait(UNHEARD_SECONDS)
             gevent.sleep(random.uniform(*RETURN_SECONDS))
 
     def _write(self) -> None:
         with self._talk.open() as connection:
             self._write_whole(connection)
             self._tell_back()
+            if not self.first_look.is_over(time.monotonic()):
+                self.first_look.count(self._talk.hearers(connection, self._channel))
             beats = 0
             while True:
                 beats += 1

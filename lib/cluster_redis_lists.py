@@ -47,9 +47,13 @@ class ListReader:
         seal: Seal,
         changed: Callable[[], None],
         tell: Callable[[Outcome, str], None],
+        hear: Callable[[bytes], None],
     ) -> None:
-        """`changed` is called when `registry` may have changed, `tell` with what somebody has to look at."""
-        self._tell = tell
+        """`changed` is called when `registry` may have changed, `tell` with what somebody has to look at.
+
+        `hear` takes news that could not be proven before.
+        """
+        self._tell, self._hear = tell, hear
         self._talk, self._registry, self._seal, self._changed = talk, registry, seal, changed
         self._bell = Event()
         self._unusable: dict[str, tuple[int, float]] = {}
@@ -97,16 +101,18 @@ class ListReader:
         return is_done
 
     def _read_certificates(self) -> None:
-        """Read the certificates of hubs that have been heard of: their next HUB is believed."""
+        """Read the certificates of hubs that have been heard of: what they said is heard again then."""
         unread = self._registry.unread
         if unread:
-            names = list(unread)
-            unread.clear()
             with self._talk.open() as connection:
-                for name in names:
+                for name in list(unread):
                     (found,) = self._talk.ask(connection, [("HGET", self._talk.list_of(name), CERTIFICATE)])
+                    news = unread.pop(name, b"")
                     if isinstance(found, bytes) and len(found) <= MAX_CERTIFICATE:
                         self._seal.learn(name, found)
+                        if news:  # its next HUB comes a second later
+                            self._hear(news)
+                            unread.pop(name, None)  # that was not its certificate; the next HUB asks anew
                     breathe()
 
     def _read_list(self, connection: Any, name: str) -> bool:

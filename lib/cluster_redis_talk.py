@@ -62,6 +62,16 @@ class Talk:
         self.commands += len(commands)
         return [connection.read_response() for _ in commands]
 
+    def hearers(self, connection: Any, channel: str) -> object:
+        """How many are subscribed to a channel, as Redis says; None where it does not allow to ask that."""
+        from redis import ResponseError
+
+        try:
+            (reply,) = self.ask(connection, [("PUBSUB", "NUMSUB", channel)])
+        except ResponseError:
+            return None
+        return reply[1] if isinstance(reply, list) and len(reply) == 2 else None
+
     @contextmanager
     def open(self) -> Iterator[Any]:
         """A connection for as long as it holds. Raises OSError, which names the Redis."""

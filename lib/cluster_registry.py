@@ -39,6 +39,8 @@ KEEP_SECONDS = 60.0
 MAX_SKEW_MS = 300_000
 """How far the clock of a hub may be from ours, and how long news may have been kept back."""
 MAX_HUBS = 1024
+MAX_UNREAD = 2 * cluster_wire.MAX_MESSAGE
+"""Bytes of news that are kept until the certificate was read by which they are proven: a HUB alone is."""
 ROOM = 0.95
 """A list of which a part had no room is read again once so much of the room at most is taken."""
 
@@ -110,8 +112,10 @@ class Registry:
         """When we last heard our own HUB: then we would have heard all others too."""
         self.speaker = ""
         """In whose name the last message was that was proven, or that nobody could prove yet."""
-        self.unread: dict[str, None] = {}
-        """Hubs whose certificate has to be read before they are believed."""
+        self.runs = 0
+        """How often a hub has begun, or was heard of for the first time."""
+        self.unread: dict[str, bytes] = {}
+        """Hubs whose certificate has to be read before they are believed -> what they said, if short."""
         self._seal = seal
 
     # --- questions
@@ -160,7 +164,7 @@ class Registry:
         self.speaker = head.name if proof is not Proof.BAD else ""
         if proof is not Proof.GOOD:
             if proof is Proof.UNREAD and len(self.unread) < MAX_HUBS:
-                self.unread[head.name] = None
+                self.unread[head.name] = data if len(data) <= MAX_UNREAD else b""
             return [_NOT_PROVEN[proof]]
         if is_own:
             return [self._hear_self(head, now)]
@@ -173,6 +177,7 @@ class Registry:
         if head.epoch != hub.epoch:
             self.places.forget(hub)
             hub.epoch, hub.sequence, hub.behind = head.epoch, 0, False
+            self.runs += head.kind is Kind.HUB
         if abs(head.clock - clock) <= MAX_SKEW_MS:
             hub.pace = now * 1000 - head.steady
         hub.beat, hub.clock = head.beat, max(hub.clock, head.clock)

@@ -43,11 +43,12 @@ class ClusterWatch:
         self._member.open(cluster, _by_name(hubs))
 
     def start(self) -> None:
-        """Begin to pass packets to other hubs."""
+        """Begin to pass packets to other hubs; returns once it is known who is there (cluster_known)."""
         self._started = True
         for one in self.entrypoints:
             one.start()
         self._member.start()
+        self._member.wait_known()
 
     def give_to(self, user: int) -> None:
         """Make a user the owner of the UDP port of links."""

@@ -3,7 +3,8 @@
 Knows: what a worker is that serves no connection, when the cluster is joined, and that this ends with it.
 Refuses to know: what a hub does in a cluster (cluster_live), how packets pass (worker_relay).
 
-    linked   all workers that there are now are linked: once they have told of their hosts, it joins
+    linked   all workers that there are now are linked: once they have told of their hosts, it joins; once it
+             knows those at other hubs, it tells workers so, which take no connection before
 
 It joins with a whole list: else others would take the hosts of a hub whose process was replaced for gone. Its
 listening socket is the main process's, so who dials meanwhile waits for the next one.
@@ -81,6 +82,8 @@ class ClusterWorker(Worker):
         while not relay.has_heard_all and time.monotonic() < until:
             gevent.sleep(HEAR_STEP)
         self._cluster.start()
+        self._cluster.wait_known()
+        relay.known()
 
     def _look(self) -> None:
         assert self._relay is not None

@@ -90,21 +90,26 @@ class Crew:
         self._watching.start()
         self._greenlets.spawn(self._watch_forker)
 
-    def wait_ready(self, seconds: float) -> bool:
-        """Wait until all workers take connections; False where `seconds` were not enough."""
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until all workers are there, for so long at most."""
+        self._wait(lambda: bool(self.failed) or all(map(self._is_there, self._wanted)), seconds)
+
+    def wait_knowing(self, seconds: float) -> None:
+        """Wait until they know who is where, and take connections, for so long at most."""
+        self._wait(lambda: bool(self.failed) or all(worker.knows for worker in self.ready()), seconds)
+
+    def _wait(self, is_over: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds
-        while not all(map(self._is_there, self._wanted)) and not self.failed:
+        while not is_over() and time.monotonic() < until:
             self.changed.clear()
-            if not self.changed.wait(max(0.0, until - time.monotonic())):
-                return False
-        return not self.failed
+            self.changed.wait(max(0.0, until - time.monotonic()))
 
     @property
     def _wanted(self) -> range:
         return range(self._first, self.count + 1)
 
     def ready(self) -> Iterator[Worker]:
-        """The workers that take connections."""
+        """The workers that are there."""
         return (worker for worker in self.everybody() if worker.number != CLUSTER_NUMBER)
 
     def everybody(self) -> Iterator[Worker]:
@@ -170,7 +175,7 @@ class Crew:
         """The worker with fewest connections, the first of several: for each connection, so without min()."""
         found, least = None, 0
         for worker in self.workers.values():
-            if worker.giver is not None and worker.ready and not worker.ending:
+            if worker.giver is not None and worker.ready and worker.knows and not worker.ending:
                 count = len(worker.giver)
                 if found is None or count < least:
                     found, least = worker, count
@@ -262,6 +267,9 @@ class Crew:
                 kind = message["did"]
                 if kind == "ready" and not worker.outdated:
                     self._greet(worker)
+                elif kind == "knows":
+                    worker.knows = True
+                    self.changed.set()
                 elif kind == "pong":
                     worker.sessions, worker.fault = message["sessions"], message["fault"]
                 elif kind == "failed":
@@ -277,8 +285,9 @@ class Crew:
         self._ended(worker, why)
 
     def _greet(self, worker: Worker) -> None:
-        """A worker has begun: link it with all others, and give it connections from now on."""
-        for other in list(self.everybody()):
+        """A worker has begun: link it with all others; once it knows their hosts it gets connections."""
+        others = list(self.everybody())
+        for other in others:
             ours, theirs = worker_channel.stream_pair()
             try:
                 self.tell(worker, {"do": "link", "name": other.name}, ours)
@@ -286,8 +295,7 @@ class Crew:
             finally:
                 worker_channel.shut(ours)
                 worker_channel.shut(theirs)
-        if worker.number == CLUSTER_NUMBER:
-            self.tell(worker, {"do": "linked"})
+        self.tell(worker, {"do": "linked", "names": [one.name for one in others if one.giver is not None]})
         worker.ready = self._has_begun = True
         self.changed.set()
 
@@ -384,10 +392,7 @@ class Crew:
         for worker in list(self.workers.values()):
             worker.ending = True
             self.tell(worker, {"do": "end"})
-        until = time.monotonic() + seconds
-        while self.workers and time.monotonic() < until:
-            self.changed.clear()
-            self.changed.wait(max(0.0, until - time.monotonic()))
+        self._wait(lambda: not self.workers, seconds)
         for worker in list(self.workers.values()):
             self._kill(worker)
         self._greenlets.kill(timeout=1)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from lib import worker_wire
 from lib.cluster_hosts import LINK, Hosts
@@ -28,7 +29,7 @@ from lib.service_scheduling import in_steps
 from lib.service_supervisor import Task
 from lib.worker_link import WorkerLink
 from lib.worker_registry import Others, Own
-from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole
+from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Known, Message, SessionCount, Whole
 
 CLUSTER = "cluster process"
 """What the process is called that has the links with other hubs; no hub has a name with a blank in it."""
@@ -56,6 +57,9 @@ class WorkerLinks:
         self.name, self._hubs = name, hubs
         self._expected, self._whole = frozenset(expected), set[str]()
         """The other processes, and those of them that have told all their hosts."""
+        self._known, self._awaited = set[str](), set[str]()
+        """The processes that have told all they know, and those that are waited for until they have."""
+        self._all_known = Event()
         self._whole_at = time.monotonic() + BACK_SECONDS
         self.owner = next(iter(hubs.values()))
         self.others, self._own = Others(), Own()
@@ -154,6 +158,21 @@ class WorkerLinks:
         """Whether all processes and their hosts are known: then a host that is nowhere is away."""
         return time.monotonic() >= self._whole_at and self._expected <= self._whole
 
+    def wait_known(self, names: Collection[str], seconds: float) -> None:
+        """Wait until these workers have told of all their hosts, and the cluster's process of other hubs'.
+
+        A worker that ends is waited for no longer. Of the cluster's process the next one is.
+        """
+        self._awaited = set(names) - self._known
+        self._all_known.clear()
+        if self._awaited:
+            self._all_known.wait(seconds)
+
+    def _await_no_more(self, name: str) -> None:
+        self._awaited.discard(name)
+        if not self._awaited:
+            self._all_known.set()
+
     def _ended(self, name: str) -> None:
         """Another process has ended."""
         self._whole.discard(name)
@@ -164,6 +183,7 @@ class WorkerLinks:
             self.others.doubt_far()
         else:
             self.others.gone(name)
+            self._await_no_more(name)
         self._changed()
 
     # --- what others say
@@ -182,6 +202,9 @@ class WorkerLinks:
             if name == CLUSTER:
                 gevent.spawn(self._forget_doubted)  # it may take a while
         self._changed()
+        if isinstance(message, Known) or (isinstance(message, Whole) and name != CLUSTER):
+            self._known.add(name)
+            self._await_no_more(name)
 
     def _hear_hub(self, message: HubNumber) -> None:
         had = self._names.get(message.number)

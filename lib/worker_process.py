@@ -8,6 +8,7 @@ how hubs work (hub).
     connection   a client's, for a service; not by the channel, but by worker_handover
     control      somebody asks (ctl_server), or the main process for its metrics, probes and web API
     link         our end of a pair of sockets with another worker, or the cluster's process
+    linked       all that there are now are linked: once it is known which hosts they have -> "knows"
     check, use   the settings of a reload: first all workers look at them, then all use them
     reading      what was read from a source, or that it fails -> "judged" (source_given)
     forget       a source that no table has any more
@@ -42,6 +43,7 @@ from lib import (
     worker_settings,
 )
 from lib.capture_taps import Taps
+from lib.cluster_known import KNOW_SECONDS
 from lib.ctl_handlers import handlers
 from lib.ctl_server import SECONDS, Answers, Handlers, Streamed
 from lib.errors import ConfigError, HostError
@@ -69,6 +71,8 @@ from lib.worker_state import CLUSTER_NUMBER, name_of
 if TYPE_CHECKING:
     from lib.worker_told import Told
 
+LATER_SECONDS = 1.0
+"""How much longer a worker waits for what the cluster's process has to tell than that does for others."""
 FIRST = 1
 """The worker that says for all of them what all of them do: which tables were read, what a reload changed."""
 
@@ -148,6 +152,7 @@ class Worker:
         self._in_order: dict[str, Callable[..., None]] = {
             "begin": self._begin,
             "link": self._link,
+            "linked": self._linked_all,
             "reading": self._given.take,
             "forget": self._given.forget,
             "pool": self._lists.hear,
@@ -306,6 +311,16 @@ class Worker:
     def _link(self, message: dict[str, Any], descriptor: int) -> None:
         assert self._links is not None
         self._links.add(message["name"], gevent.socket.socket(fileno=descriptor))
+
+    def _linked_all(self, message: dict[str, Any]) -> None:
+        self._spawned.spawn(self._know, message["names"])
+
+    def _know(self, names: list[str]) -> None:
+        """Take connections once it is known who is at these workers, and at other hubs."""
+        assert isinstance(self._links, WorkerLinks)
+        cluster = [name_of(CLUSTER_NUMBER)] if self._in_cluster is not None else []
+        self._links.wait_known([*names, *cluster], KNOW_SECONDS + LATER_SECONDS)
+        self._send({"did": "knows"})
 
     def _ping(self, message: dict[str, Any]) -> None:
         hubs = self._served(self._parts) if self._parts is not None else {}

@@ -42,7 +42,7 @@ from lib.worker_links import granted
 from lib.worker_registry import Others
 from lib.worker_relay_frames import FromHub, ToHub
 from lib.worker_relay_way import WayIn
-from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole
+from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Known, Message, SessionCount, Whole
 
 
 class Relay:
@@ -78,6 +78,8 @@ class Relay:
         self._marked: dict[bytes, bytes] = {}
         self._told: dict[WorkerLink, bool] = {}
         """Links whose worker was told of all hosts once -> whether it was told that all are known."""
+        self._is_known = False
+        """Whether all other hubs were looked at once."""
         self._untold: set[str] = set()
         """Workers that have not told their whole list yet."""
         self._announced: dict[Place, tuple[int, bytes]] = {}
@@ -173,6 +175,14 @@ class Relay:
                 link.tell([self._far_host(place)])
         if self.links.get(link.name) is link:
             self._told[link] = False
+            if self._is_known:
+                link.tell([worker_wire.encode(Known())])
+
+    def known(self) -> None:
+        """All other hubs were looked at once: tell workers so, each once it was told of their hosts."""
+        self._is_known = True
+        for link in list(self._told):
+            link.tell([worker_wire.encode(Known())])
 
     def _hear(self, name: str, message: Message) -> None:
         if isinstance(message, Claim):

@@ -149,6 +149,8 @@ class WorkerService:
         self.sources.start()
         self.tables.start()
         self.crew.wait_ready(READY_SECONDS)
+        if self.settings.cluster is not None:
+            self.crew.wait_knowing(READY_SECONDS)
         if self.crew.failed:
             return
         for front in self.fronts.values():

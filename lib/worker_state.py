@@ -32,6 +32,9 @@ class Worker:
     giver: Giver | None = None
     """The connections that it has; None for the cluster's process, which gets none."""
     ready: bool = False
+    """Whether it can be asked, and is linked with all others."""
+    knows: bool = False
+    """Whether it knows which hosts those have: then it takes connections."""
     ending: bool = False
     """Whether it has been told to end."""
     outdated: bool = False

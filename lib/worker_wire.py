@@ -24,6 +24,7 @@ The cluster's process tells workers of other hubs (worker_relay); WHOLE comes fr
            so many sessions are at the sender, a worker
     8  upto (8)
            bytes that the other end may have sent since the link began, 0 for any number (session_window)
+    9      all other hubs were looked at once (cluster_known), and what is known of them has been told
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import NamedTuple
 from lib.errors import ProtocolError
 
 MARK = 0xD0
-COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS, WINDOW = 1, 2, 3, 4, 5, 6, 7, 8
+COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS, WINDOW, KNOWN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _HEAD = struct.Struct("!BB16sQB")
 _HUB = struct.Struct("!BBHB")
 _AT = struct.Struct("!BB16sB")
@@ -78,6 +79,10 @@ class Whole(NamedTuple):
     """All has been told."""
 
 
+class Known(NamedTuple):
+    """All that is known of other hubs has been told, once all of them were looked at."""
+
+
 class ClusterMark(NamedTuple):
     """What clients of a namespace are told of the cluster (wire_control)."""
 
@@ -99,7 +104,7 @@ class WindowEnd(NamedTuple):
     """Bytes since the link began; 0 for any number."""
 
 
-Message = Claim | HubNumber | FarHost | Whole | ClusterMark | SessionCount | WindowEnd
+Message = Claim | HubNumber | FarHost | Whole | Known | ClusterMark | SessionCount | WindowEnd
 
 
 def encode(message: Message) -> bytes:
@@ -121,7 +126,7 @@ def encode(message: Message) -> bytes:
         return _SESSIONS.pack(MARK, SESSIONS, message.sessions)
     if isinstance(message, WindowEnd):
         return _WINDOW.pack(MARK, WINDOW, message.upto)
-    return bytes([MARK, WHOLE])
+    return bytes([MARK, KNOWN if isinstance(message, Known) else WHOLE])
 
 
 def _encoded(name: str) -> bytes:
@@ -154,8 +159,8 @@ def decode(content: bytes) -> Message:
             return _cluster_mark(content)
     except (struct.error, IndexError):
         raise ProtocolError("a message that is cut off") from None
-    if kind == WHOLE and len(content) == 2:
-        return Whole()
+    if kind in (WHOLE, KNOWN) and len(content) == 2:
+        return Whole() if kind == WHOLE else Known()
     raise ProtocolError("a message of no known kind")
 
 

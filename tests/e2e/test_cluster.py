@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from lib.cluster_registry import LEASE_SECONDS
 from lib.ids import NO_NAMESPACE, format_uuid
 from tests.support import load, schema
+from tests.support.delayed import delayed
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, run, start_client, start_hub, wait_for
 from tests.support.redis_server import PORT, Redis, needs_redis
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
 Write = Callable[[str, str], str]
 SECRET = "a secret of thirty-two letters, or more"
 REDIS = f"addr: 127.0.0.1:{PORT}"
+SLOW_PORT = 6390
 
 HUB = """\
 services:
@@ -120,6 +122,24 @@ class Cluster:
         found: dict[str, Any] = next(iter(self.status(number)["hubs"]), {})
         return found
 
+    def begins_knowing(self) -> None:
+        """hub-1 begins, by a slow way to Redis: whoever comes to it finds that it knows host-2, which is at hub-2."""
+        host_1 = self.topology.host_1
+        with delayed(self.topology.hub, SLOW_PORT, PORT) as way:
+            way.seconds = 0.2
+            self.start_hub(2)
+            self.host(2, 2)
+            began = time.monotonic()
+            self.start_hub(1, redis=f"addr: 127.0.0.1:{SLOW_PORT}")
+            took = time.monotonic() - began
+            other = self.other(1)
+            assert (other.get("name"), other.get("live"), other.get("hosts")) == ("hub-2", True, 1)
+            assert took > 4 * way.seconds, "Redis was asked before"
+            self.host(1, 1)
+            reach(host_1, OVERLAY_2)
+            _, page = run("drops", "--control", self.control(1))
+            assert not re.search("foreign-source|no-session", page), page
+
     def wait_known(self, number: int, hosts: int, seconds: float = 10.0) -> None:
         """Wait until a hub knows so many hosts of the other one."""
         wait_for(lambda: (one := self.other(number)) and one["live"] and one["hosts"] == hosts, seconds)
@@ -131,6 +151,12 @@ def cluster(topology: Topology, write: Write, tmp_path: Path) -> Cluster:
     made.start_hub(1)
     made.start_hub(2)
     return made
+
+
+def test_a_hub_that_begins_lets_nobody_in_before_it_knows_the_others(
+    topology: Topology, write: Write, tmp_path: Path
+) -> None:
+    Cluster(topology, write, tmp_path).begins_knowing()
 
 
 @contextmanager

@@ -127,6 +127,12 @@ def test_two_hubs_with_workers_are_two_hubs(crews: Crews) -> None:
         assert not re.search("foreign-source|no-link|untrusted", page), page
 
 
+def test_a_hub_that_begins_lets_nobody_in_before_its_workers_know_the_others(
+    topology: Topology, write: Write, tmp_path: Path
+) -> None:
+    Crews(topology, write, tmp_path).begins_knowing()
+
+
 def test_a_process_that_dies_is_replaced_and_the_hub_stays(crews: Crews) -> None:
     """The cluster's process: nobody notices but far packets. A worker: its hosts leave the registry at once."""
     topology = crews.topology

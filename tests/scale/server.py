@@ -34,6 +34,7 @@ class Server:
         self._known: dict[str, Callable[..., Any]] = {
             "SUBSCRIBE": self._subscribe, "PUBLISH": self._publish, "HSET": self._hset, "HDEL": self._hdel, "HLEN": self._hlen,
             "HGET": self._hget, "HSCAN": self._hscan, "HGETALL": self._hgetall, "DEL": self._del, "PEXPIRE": self._pexpire,
+            "PUBSUB": self._numsub,
         }  # fmt: skip
 
     def reaches(self, owner: str) -> bool:
@@ -59,6 +60,9 @@ class Server:
     def _subscribe(self, connection: Connection, channel: str) -> list[object]:
         self._subscribers[connection] = None
         return [b"subscribe", channel.encode(), 1]
+
+    def _numsub(self, connection: Connection, what: str, channel: str) -> list[object]:
+        return [channel.encode(), len(self._subscribers)]
 
     def _publish(self, connection: Connection, channel: str, data: bytes) -> int:
         there = [one for one in self._subscribers if self.reaches(one.owner)]

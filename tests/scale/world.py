@@ -450,7 +450,10 @@ def simulated(size: Size, seed: int) -> Iterator[World]:
     redis = {
         "time": time,
         "random": random.Random(seed + 1),
-        "gevent": SimpleNamespace(sleep=lambda seconds: world.clock.sleep(seconds)),
+        "gevent": SimpleNamespace(
+            sleep=lambda seconds: world.clock.sleep(seconds),
+            spawn_later=lambda seconds, call: world.clock.at(now() + seconds, call),
+        ),
         "Task": lambda *given, **more: _Task(world.clock, given[1]),
         "Event": lambda: Event(world.clock),
         "redis_connection": lambda source, bounds: Connection(world.server, source),

@@ -237,6 +237,15 @@ def test_hubs_that_trust_each_other_find_their_certificates_and_pass_packets(mak
     wait_for(lambda: came(here) == 1)
 
 
+def test_a_hub_that_begins_has_read_certificates_before_it_says_that_all_is_known(make: Make) -> None:
+    two = make("hub-2", ("hub-1", {NAMESPACE}))
+    two.join("host-2")
+    wait_for(lambda: len(two.cluster.claims) == 1)
+    one = make("hub-1", ("hub-2", {NAMESPACE}))
+    one.cluster.wait_known()
+    assert one.where("host-2") == ["hub-2"]
+
+
 def test_a_hub_that_nobody_trusts_is_not_believed(make: Make) -> None:
     one, two = make("hub-1", ("hub-2", {NAMESPACE})), make("hub-2", ("hub-1", {NAMESPACE}))
     liar = make("hub-3", ("hub-1", {NAMESPACE}), ("hub-2", {NAMESPACE}))

@@ -116,6 +116,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "cluster_places",
             "cluster_registry",
             "cluster_claims",
+            "cluster_known",
             "cluster_costs",
             "cluster_view",
             "worker_registry",

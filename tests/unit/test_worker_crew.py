@@ -84,7 +84,7 @@ def crew(taken: dict[int, Taken]) -> Iterator[tuple[Crew, dict[int, Channel]]]:
         ours, theirs = worker_channel.pair(gevent.socket.socket)
         giver, descriptors = worker_handover.made(ROOM)
         taken[number] = Taken(descriptors)
-        made.workers[number] = Worker(number, Channel(ours), 1, -1, 0.0, 0.0, giver, ready=True)
+        made.workers[number] = Worker(number, Channel(ours), 1, -1, 0.0, 0.0, giver, ready=True, knows=True)
         ends[number] = Channel(theirs)
     workers = list(made.workers.values())
     yield made, ends
@@ -274,3 +274,37 @@ def test_one_that_was_made_with_other_settings_is_made_anew_and_is_no_death(
     ends[2].close()
     made._read(late)
     assert (again, greeted, made.deaths, list(made.ready())) == ([2], [], 0, [kept])
+
+
+def test_a_worker_gets_connections_once_it_knows_the_hosts_of_all_others(
+    crew: tuple[Crew, dict[int, Channel]], member: Channel
+) -> None:
+    made, ends = crew
+    new = made.workers[1]
+    new.ready = new.knows = False
+    reading = gevent.spawn(made._read, new)
+    try:
+        ends[1].send({"did": "ready"})
+        told: list[dict[str, Any]] = []
+        while not told or told[-1]["do"] != "linked":
+            found = ends[1].receive()
+            assert found is not None
+            told.append(found[0])
+            for descriptor in found[1]:
+                worker_channel.shut(descriptor)
+        assert [one.get("name") for one in told[:-1]] == ["worker 2", "cluster process"]
+        assert told[-1]["names"] == ["worker 2"], (
+            "the cluster's process is waited for also where it is not there"
+        )
+        assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+        assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+        assert (new.ready, given(made)) == (True, [0, 2, 0])
+        waiting = gevent.spawn(made.wait_knowing, 60.0)
+        gevent.sleep(0.01)
+        assert not waiting.ready()
+        ends[1].send({"did": "knows"})
+        waiting.get(timeout=5)
+        assert made.give_at_once("hub", 0, ("192.0.2.1", 5), nothing)
+        assert given(made) == [1, 2, 0]
+    finally:
+        reading.kill()

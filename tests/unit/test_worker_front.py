@@ -114,7 +114,7 @@ def test_a_connection_that_has_ended_is_not_counted_for_the_next_one() -> None:
     crew = Crew(None, 1, 16, lambda number: ({}, ()))  # type: ignore[arg-type]
     giver, descriptors = worker_handover.made(16)
     channel: Any = None
-    crew.workers[1] = Worker(1, channel, 1, -1, 0.0, 0.0, giver, ready=True)
+    crew.workers[1] = Worker(1, channel, 1, -1, 0.0, 0.0, giver, ready=True, knows=True)
     over: list[Callable[[], None]] = []
 
     def take(descriptor: int, address: Any, service: str, ended: Callable[[], None]) -> None:

@@ -548,3 +548,58 @@ def test_who_is_away_is_known_once_all_others_have_told(world: World) -> None:
     assert not links.is_whole()
     assert links._whole_at > time.monotonic() + worker_links.BACK_SECONDS / 2
     world.begin()
+
+
+def add(world: World, name: str) -> OneWorker:
+    """One worker more, linked with worker 1 and the cluster's process."""
+    made = world.workers[name] = OneWorker(name)
+    ours, theirs = worker_channel.stream_pair()
+    world.relay.add(name, gevent.socket.socket(fileno=ours))
+    made.links.add(CLUSTER, gevent.socket.socket(fileno=theirs))
+    world.link(name, "worker 1")
+    return made
+
+
+def test_a_new_worker_waits_until_other_hubs_were_looked_at(world: World) -> None:
+    world.workers["worker 1"].join("host-1")
+    world.at("hub-2", "host-3")
+    new = add(world, "worker 3")
+    waiting = gevent.spawn(new.links.wait_known, ["worker 1", CLUSTER], 60.0)
+    wait(lambda: world.known("worker 3", "host-1") and world.known("worker 3", "host-3"))
+    gevent.sleep(0.01)
+    assert not waiting.ready(), "there may be more"
+    world.others["hub-2"].join((NAMESPACE, "host-4"), 5, b"")
+    world.say("hub-2")
+    world.relay.known()
+    waiting.get(timeout=5)
+    assert world.known("worker 3", "host-4") == ["hub-2"], "it was told before"
+
+
+def test_and_until_it_was_told_of_all_hosts(world: World) -> None:
+    """Those are so many that they are told in many steps; those of the worker beside it wait in its socket."""
+    for number in range(300):
+        world.workers["worker 1"].join(f"near-{number}")
+    for first in range(0, 3000, 60):
+        for number in range(first, first + 60):
+            world.others["hub-2"].join((NAMESPACE, f"far-{number}"), 5, b"")
+        world.say("hub-2")
+    world.relay.known()
+    new = add(world, "worker 3")
+    new.links.wait_known(["worker 1", CLUSTER], 60.0)
+    known = new.links.others.hubs
+    assert len(known["hub-2"].claims) == 3000
+    assert len(known["worker 1"].claims) == 300
+
+
+def test_a_worker_that_ends_is_not_waited_for_and_the_cluster_s_process_has_a_bound(world: World) -> None:
+    new = add(world, "worker 3")
+    ours, theirs = worker_channel.stream_pair()
+    new.links.add("worker 9", gevent.socket.socket(fileno=ours))
+    waiting = gevent.spawn(new.links.wait_known, ["worker 1", "worker 9"], 60.0)
+    gevent.sleep(0.01)
+    assert not waiting.ready()
+    worker_channel.shut(theirs)
+    waiting.get(timeout=5)
+    began = time.monotonic()
+    new.links.wait_known([CLUSTER], 0.05)
+    assert time.monotonic() - began >= 0.05

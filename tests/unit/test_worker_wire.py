@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from lib import worker_wire
 from lib.errors import ProtocolError
-from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Message, SessionCount, Whole, WindowEnd
+from lib.worker_wire import (
+    Claim,
+    ClusterMark,
+    FarHost,
+    HubNumber,
+    Known,
+    Message,
+    SessionCount,
+    Whole,
+    WindowEnd,
+)
 from tests.support.texts import from_bytes
 
 SPACES, TIMES = st.binary(min_size=16, max_size=16), st.integers(0, 2**64 - 1)
@@ -27,7 +37,7 @@ FAR = st.builds(FarHost, SPACES, from_bytes(255), AT)
 MARKS = st.builds(ClusterMark, ONE_OR_NONE, ONE_OR_NONE)
 COUNTS = st.builds(SessionCount, st.integers(0, 2**32 - 1))
 WINDOWS = st.builds(WindowEnd, st.integers(0, 2**64 - 1))
-MESSAGES = st.one_of(CLAIMS, HUBS, FAR, MARKS, COUNTS, WINDOWS, st.just(Whole()))
+MESSAGES = st.one_of(CLAIMS, HUBS, FAR, MARKS, COUNTS, WINDOWS, st.just(Whole()), st.just(Known()))
 
 
 @given(MESSAGES)
@@ -35,7 +45,7 @@ def test_a_message_comes_back(message: Message) -> None:
     assert worker_wire.decode(worker_wire.encode(message)) == message
 
 
-@given(st.binary(max_size=64), st.integers(0, 8))
+@given(st.binary(max_size=64), st.integers(0, 9))
 def test_any_bytes_are_a_message_or_none(data: bytes, kind: int) -> None:
     for content in (data, bytes([worker_wire.MARK, kind]) + data):
         try:
@@ -53,6 +63,7 @@ def test_any_bytes_are_a_message_or_none(data: bytes, kind: int) -> None:
         FarHost(bytes(16), "", ((7, 1, b""), (8, 1, b"i" * 16))),
         ClusterMark(bytes(16), bytes(16)),
         Whole(),
+        Known(),
         SessionCount(7),
         WindowEnd(70_000),
     ],
@@ -72,7 +83,8 @@ def test_a_message_that_is_cut_off_is_none(message: Message) -> None:
         b"\xd0\x06\x01n\x00",
         b"\xd0\x07\x00",
         b"\xd0\x08",
-        b"\xd0\x09",
+        b"\xd0\x09\x00",
+        b"\xd0\x0a",
     ],
 )
 def test_what_is_no_message(content: bytes) -> None:
