@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = _places(items)
+    items.sort(key=lambda item: place[item.path])
     # Beside the unit tests, which are short: first, all by one worker, while the others need not wait for long. Else
     # last: a worker that steals one of them from another (--dist worksteal) would wait for a long test elsewhere.
     are_quick = sum("unit" in item.path.parts for item in items) > len(items) // 2
@@ -56,6 +59,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("needs_root") or _ROOT_FIXTURES.intersection(fixtures):
             item.add_marker(skip)
+
+
+def _places(items: list[pytest.Item]) -> dict[Path, float]:
+    """Where in the run each file comes: files of every directory are spread over all of it.
+
+    Unit tests compute, others mostly wait for programs: each worker has some of both at any time.
+    """
+    counts: Counter[Path] = Counter(item.path.parent for item in items)
+    seen: Counter[Path] = Counter()
+    places: dict[Path, float] = {}
+    for item in items:
+        directory = item.path.parent
+        places.setdefault(item.path, seen[directory] / counts[directory])
+        seen[directory] += 1
+    return places
 
 
 @pytest.hookimpl(wrapper=True)
