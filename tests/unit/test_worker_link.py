@@ -232,6 +232,9 @@ def test_a_worker_that_reads_slowly_has_little_on_its_way() -> None:
         other.work = 0.0005
         one.link.send(SPACE, [frame(0, 200)])
         wait(other, 1)
+        with gevent.Timeout(10):
+            while not one.link._allowed.upto:  # before it has heard of a window it sends as much as it likes
+                gevent.sleep(0.001)
         sent = [frame(number, 200) for number in range(800)]
         began, on_the_way = time.monotonic(), list[int]()
         for start in range(0, len(sent), 10):
