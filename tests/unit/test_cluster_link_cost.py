@@ -24,6 +24,8 @@ from tests.support import packets as p
 from tests.unit.test_cluster_hosts import World
 from tests.unit.test_cluster_links import Hub, packet, wait_for
 
+pytestmark = pytest.mark.alone
+
 FLOODERS = 6
 WORK_SECONDS = 0.0005
 """Processor time that one envelope takes which comes to nothing."""
