@@ -33,7 +33,7 @@ THINK_SECONDS = 0.005
 KNOWN_SECONDS = 0.001
 """Seconds of turns after which it is known how fast they go."""
 LEAST, FIRST, MOST = 1 << 12, 1 << 14, 1 << 23
-"""Bytes: the smallest window, the first one, and one that is as good as none: the kernels take no more."""
+"""Bytes: the smallest window, the first one, and one that is as good as none: two kernels take no more."""
 MORE = 2
 """By what it grows where the sender has used it and little is unread."""
 PAUSE_SECONDS, STALL_SECONDS = 0.001, 0.05
@@ -45,9 +45,14 @@ LEAST_SENT = 1200
 class Window:
     """What a receiver lets its sender have on the way."""
 
-    __slots__ = ("_bytes", "_least", "_looked_at", "_since", "_spent", "_told", "_trip", "_was_used", "most")
+    __slots__ = (
+        *("_bytes", "_kernels", "_least", "_looked_at", "_since", "_spent", "_told", "_trip", "_was_used"),
+        "most",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: int = MOST) -> None:
+        """A window of `kernels` bytes is as good as none, as the kernels take about so many."""
+        self._kernels = kernels
         self.most = FIRST
         """Bytes that may be on the way, or unread; 0 for as many as the kernels take."""
         self._told = 0
@@ -97,7 +102,7 @@ class Window:
     def _adapt(self, received: int, now: float, spent: float, trip: Callable[[], float]) -> None:
         """Think the window over: by what lay unread all the time, and by how much a second of turns reads."""
         size, busy = received - self._bytes, spent - self._spent
-        rate, most = size / (now - self._since), self.most or MOST
+        rate, most = size / (now - self._since), self.most or self._kernels
         if self._least > max(rate * MOST_SECONDS, LEAST // 2):
             self._trip = trip()
             most = int(rate * (MOST_SECONDS + SLACK * self._trip))
@@ -106,7 +111,7 @@ class Window:
             most *= MORE
         if busy >= KNOWN_SECONDS:
             most = min(most, int(size / busy * (MOST_SECONDS + SLACK * self._trip)))
-        self.most = max(LEAST, most) if most < MOST else 0
+        self.most = max(LEAST, most) if most < self._kernels else 0
         self._since, self._bytes, self._spent, self._least = now, received, spent, -1
         self._was_used = False
 

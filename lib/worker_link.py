@@ -41,7 +41,8 @@ QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 RUN_BYTES = 192 << 10
 """Bytes that are taken from the queue at a time."""
 BUFFER_BYTES = 1 << 20
-"""What the kernel takes without a wait: several runs, so that two processes need not take turns for each."""
+"""What the kernel takes without a wait: several runs, so that two processes need not take turns for each. A
+window as large as this is none: to say ever again how far to go would wake the other one for nothing."""
 MEASURE_SECONDS, OLD_SECONDS = 0.02, 1.0
 """Seconds over which it is measured how fast the queue drains: at least, and at most."""
 TURN_SECONDS = 0.001
@@ -50,7 +51,7 @@ _IOV_MAX = 1024
 _OriginalSocket = monkey.get_original("socket", "socket")
 _buffer = framing.ReceiveBuffer()
 """Where all links receive: what has come is forwarded before another one does. What else is said is copied
-out of it first, for whoever hears that may let others have their turns meanwhile."""
+out of it first, for whoever hears that may let others have their turns meanwhile; not so how far to go."""
 
 
 def _no_trip() -> float:
@@ -96,7 +97,7 @@ class WorkerLink:
         """What is being written, from its first byte that the kernel has not."""
         self._written = self._received = 0
         """Bytes since the link began."""
-        self._window, self._allowed = Window(), Allowed(lambda: self._written)
+        self._window, self._allowed = Window(BUFFER_BYTES), Allowed(lambda: self._written)
         self._measured = 0.0, 0
         """When it was last measured how fast the queue drains, and how much had been written then."""
         self._writer: gevent.Greenlet | None = None
@@ -260,9 +261,15 @@ class WorkerLink:
             if after > end:
                 break
             if after > begin and data[begin] == worker_wire.MARK:
-                if data is _buffer.data:
+                message = worker_wire.decode(bytes(view[begin:after]))
+                if isinstance(message, WindowEnd):
+                    self._allowed.upto = message.upto
+                elif data is _buffer.data:
                     break
-                self._hear(bytes(view[begin:after]))
+                else:
+                    self._send_on()  # what came before it was decided by what was known before it
+                    self._told(message)
+                self._cost.forward(1, after - begin, 0)  # a host that comes or goes is of use
             else:
                 hub, namespace = cluster_frames.within_hub(data, begin, after)
                 receiver, frames = self.receiver(hub), begin + cluster_frames.HEADER
@@ -275,16 +282,6 @@ class WorkerLink:
                 break
         self.traffic.received_bytes += at - start
         return at
-
-    def _hear(self, content: bytes) -> None:
-        """Take what the other worker says beside frames. Raises ProtocolError."""
-        self._cost.forward(1, len(content), 0)  # a host that comes or goes is of use
-        message = worker_wire.decode(content)
-        if isinstance(message, WindowEnd):
-            self._allowed.upto = message.upto
-            return
-        self._send_on()  # what came before it was decided by what was known before it
-        self._told(message)
 
     def close(self) -> None:
         """End the link; only to be called by the greenlet that has read it. What waits is dropped."""

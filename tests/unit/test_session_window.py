@@ -26,10 +26,11 @@ TICK = 0.0005
 class Link:
     """A sender that always has more, over a way of so many seconds there and back."""
 
-    def __init__(self, trip: float, wire: float = 1e10) -> None:
+    def __init__(self, trip: float, wire: float = 1e10, kernels: int = KERNELS, none: int = MOST) -> None:
         self.now, self.received, self.unread = 1.0, 0.0, 0.0
         self._sent, self._spent, self._trip, self._wire = 0.0, 0.0, trip, wire
-        self.window = Window()
+        self._kernels = kernels
+        self.window = Window(none)
         self.allowed = Allowed(lambda: int(self._sent))
         self.allowed.upto = (
             self.window.look(0, self.now, 0.0, False, lambda: 0, lambda: trip) or 0
@@ -67,7 +68,7 @@ class Link:
     def _send(self) -> None:
         if self.allowed.is_shut(self.now):
             return
-        room = KERNELS - (self._sent - self.received)
+        room = self._kernels - (self._sent - self.received)
         size = min(self._wire * TICK, room, max(self.allowed.slice, 0))
         if size > 0:
             self._sent += size
@@ -116,6 +117,19 @@ def test_a_link_that_is_read_fast_has_a_large_window_or_none_until_it_is_read_sl
     assert link.late(1e6, 0.5) < 0.02
     link.run(1e9, 0.2)
     assert link.speed(1e9, 1.0) > 0.95, "again, once it is read fast again"
+
+
+def test_where_the_kernel_takes_little_a_link_that_is_read_fast_is_told_nothing() -> None:
+    """Between two workers: each word about a window wakes the other one."""
+    link = Link(0.0, kernels=2 << 20, none=1 << 20)
+    link.run(5e8, 0.1)
+    for _ in range(100):
+        link.run(5e8, 0.005)
+        assert (link.window.most, link.allowed.upto) == (0, 0)
+    assert link.late(5e8, 0.5) < 2 * MOST_SECONDS, "the kernel takes no more"
+    link.run(2e7, 0.2)
+    assert 0 < link.window.most < 1 << 18
+    assert link.late(2e7, 0.5) < 2 * MOST_SECONDS
 
 
 def test_a_window_without_a_bound_is_said_once() -> None:

@@ -21,7 +21,7 @@ from lib.forward_drop_reasons import Reason
 from lib.session_cost import Cost
 from lib.session_window import LEAST, LEAST_SENT, MOST_SECONDS
 from lib.worker_link import BUFFER_BYTES, WorkerLink
-from lib.worker_wire import Claim, Message
+from lib.worker_wire import Claim, Message, WindowEnd
 from tests.support.packets import udp
 
 SPACE = bytes(range(16))
@@ -142,6 +142,17 @@ def test_what_has_come_stays_where_others_receive_while_something_is_heard() -> 
         assert other.seen == ["host-1", "host-2", "frame", "frame"]
         assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
         assert four.frames[0] == (SPACE, frame(99, 1000))
+
+
+def test_how_far_to_go_is_heard_where_it_lies() -> None:
+    """It comes often where a worker is slow. What else is said is copied out first, which ends a turn."""
+    with linked() as (one, other):
+        one.link.send(SPACE, [frame(1)])
+        one.link.tell([worker_wire.encode(WindowEnd(1 << 40))])
+        one.link.send(SPACE, [frame(2)])
+        wait(other, 2)
+        assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
+        assert sum(other.turns.values()) == 1, "all of it in one turn"
 
 
 def test_more_than_the_kernel_takes_waits_and_comes_whole() -> None:
