@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
@@ -76,14 +77,16 @@ NOTHING: tuple[list[int], list[str], set[str]] = ([], [], set())
 
 
 @pytest.fixture
-def trace(tmp_path: Path) -> Iterator[Trace]:
-    """Whatever a failed test leaves is killed."""
+def trace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
+    """Whatever a failed test leaves is killed. One test has a demo at a time: the names of its namespaces are this machine's."""
     directory = tmp_path / "tmp"
     directory.mkdir(mode=0o777)
-    found = Trace(directory)
-    yield found
-    for pid in found.processes():
-        os.kill(pid, signal.SIGKILL)
+    with open(tmp_path_factory.getbasetemp().parent / "demo.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = Trace(directory)
+        yield found
+        for pid in found.processes():
+            os.kill(pid, signal.SIGKILL)
 
 
 def demo(trace: Trace, *arguments: str, wrapper: tuple[str, ...] = ()) -> Process:

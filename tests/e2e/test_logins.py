@@ -171,7 +171,6 @@ def test_a_login_over_gost_s_hub(topology: Topology, write: Write) -> None:
     for number, namespace, hub in ((1, topology.host_1, HUB_TO_HOST_1), (2, topology.host_2, HUB_TO_HOST_2)):
         start_client(namespace, *logged_in(number, hub, "one:secret"))
     reach(topology.host_1, OVERLAY_2)
-    assert pings(topology.host_1, OVERLAY_2) == 5
 
 
 def test_the_guarded_example(topology: Topology, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
