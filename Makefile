@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS   ?=
 SECONDS ?= 60
 MINUTES ?= 60
-JOBS    ?= 3
+JOBS    ?= 4
 
 VENV := .venv
 PY   := $(VENV)/bin/python
@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## formatting, lint, types, names that nothing uses
 	$(PY) -m vulture lib tunrouter.py packaging # without the tests: what only they use is dead too
 
 # Flows are told apart by hash(): with this seed the same ones share a place in every run.
-test: $(VENV)/.dev tools-test tools-resolved ## all tests, JOBS=3 at once; as root, those in network namespaces too
+test: $(VENV)/.dev tools-test tools-resolved ## all tests, JOBS=4 at once; as root, those in network namespaces too
 	PYTHONHASHSEED=1 $(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 page: $(VENV)/.dev tools-test tools-page ## the web page in a real Chromium; pictures of every view in build/page
