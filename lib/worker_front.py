@@ -35,8 +35,8 @@ AT_ONCE = 0.0005
 class _Server(Server):
     """Accepts descriptors, of which no sockets are made here.
 
-    Where connections come one by one, each wakes a process whose code and data are in no cache of the
-    processor any more. So this is one short way, in place of the many small steps of gevent's server.
+    Where connections come one by one, each wakes a process whose code and data are presumably in no cache of
+    the processor any more. So this is one short way, in place of the many small steps of gevent's server.
     """
 
     take: Callable[[int, Any], None]

@@ -17,6 +17,15 @@ SECONDS = 5.0
 
 
 @contextmanager
+def listening() -> Iterator[Any]:
+    """A listening socket of gevent's, on a free port of the loopback address."""
+    with gsocket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        made.listen(100)
+        yield made
+
+
+@contextmanager
 def stream_pair(buffer: int = 0) -> Iterator[tuple[Stream, Any]]:
     """(our stream, the far socket); `buffer` bounds the bytes that the kernel holds between them."""
     with gsocket.socket() as listener:

@@ -20,6 +20,7 @@ from gevent.server import StreamServer
 from lib import hub_accept
 from lib.hub_accept import ALL, HALF, NONE, Server
 from lib.service_scheduling import Share
+from tests.support.streams import listening
 
 
 def test_without_descriptors_connections_wait_and_then_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,11 +86,8 @@ def test_some_descriptors_are_kept_for_looking_in(
 
 @pytest.fixture
 def listener() -> Iterator[Any]:
-    made = gsocket.socket()
-    made.bind(("127.0.0.1", 0))
-    made.listen(100)
-    yield made
-    made.close()
+    with listening() as made:
+        yield made
 
 
 def test_who_is_refused_gets_no_greenlet(listener: Any) -> None:

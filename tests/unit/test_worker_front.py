@@ -9,7 +9,6 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import socket as gsocket
 from gevent.pool import Pool
 
 from lib import worker_channel, worker_front, worker_handover
@@ -21,17 +20,15 @@ from lib.worker_crew import Crew
 from lib.worker_front import ENOUGH, Front
 from lib.worker_handover import Taker
 from lib.worker_state import Worker
+from tests.support.streams import listening
 
 Taken = list[tuple[int, Any]]
 
 
 @pytest.fixture
 def listener() -> Iterator[Any]:
-    made = gsocket.socket()
-    made.bind(("127.0.0.1", 0))
-    made.listen(100)
-    yield made
-    made.close()
+    with listening() as made:
+        yield made
 
 
 @pytest.fixture
