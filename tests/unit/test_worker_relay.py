@@ -235,7 +235,7 @@ def test_a_hub_s_packet_goes_to_the_worker_that_has_the_host(world: World) -> No
     world.at("hub-2", "host-3")
     wait(lambda: len(announced(world)) == 2)
     cost = world.comes("hub-2", udp(FAR, THERE) + udp(FAR, HERE) + udp(FAR, THERE, 2))
-    wait(lambda: got(one) and got(two))
+    wait(lambda: got(one) and len(got(two)) >= 2 * len(udp(FAR, THERE)))  # it may come in two pieces
     assert got(one) == udp(FAR, HERE)
     assert got(two) == udp(FAR, THERE) + udp(FAR, THERE, 2)
     assert not world.sent
