@@ -1,11 +1,11 @@
 """Fuzzing: every decoder in targets.py, guided by coverage (atheris), and the hypothesis tests at random.
 
     .venv/bin/python tests/fuzz/fuzz.py --seconds 60          what `make fuzz SECONDS=60` runs: a third for the
-hypothesis tests, the rest shared by the targets
+hypothesis tests, the rest shared by the targets, of which each has 2 s at least; as many at once as there are cores
     .venv/bin/python tests/fuzz/fuzz.py --only frames,urls,hypothesis
 
 `make test` draws the same inputs in every run (tests/conftest.py). Here the hypothesis tests draw others each time, in
-rounds of all of them until their share is used up; one round takes about 20 s and is never cut short. Each round prints
+rounds of all of them until their share is used up; one round takes minutes and is never cut short. Each round prints
 its seed: `make test ARGS="-m hypothesis --hypothesis-profile=random --hypothesis-seed=SEED"` draws the same again.
 
 What is new to a corpus is kept in build/fuzz; `--keep` copies the smallest inputs of each target to
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import re
 import subprocess
@@ -26,6 +27,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,6 +164,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--only", metavar="NAMES", help=f"comma list of targets and {PROPERTIES}")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many at once")
     parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
     parser.add_argument(
         "--keep", action="store_true", help="keep some of what was found in tests/fuzz/corpus"
@@ -175,18 +178,22 @@ def main() -> int:
 
     names = arguments.only.split(",") if arguments.only else [PROPERTIES, *targets.TARGETS]
     results = {}
-    for name, seconds in shares(names, arguments.seconds).items():
+
+    def try_one(name: str, seconds: int) -> None:
         if name == PROPERTIES:
             results[name] = result = properties(seconds)
             counts = f"{result['rounds']:>3} rounds of {result['tests']} tests"
         else:
             results[name] = result = run(name, seconds)
             counts = f"{result['inputs']:>10,} inputs {result['peak_mb']:>6} MB"
-        print(f"{name:18} {counts}  {'ok' if result['ok'] else 'FOUND SOMETHING'}", flush=True)
-        if not result["ok"]:
-            print(result["said"])
+        said = "ok" if result["ok"] else f"FOUND SOMETHING\n{result['said']}"
+        print(f"{name:18} {counts}  {said}", flush=True)
         if arguments.keep and name != PROPERTIES:
             keep(name)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:  # each of them is a process
+        for done in [pool.submit(try_one, *share) for share in shares(names, arguments.seconds).items()]:
+            done.result()
     total = sum(int(str(result.get("inputs", 0))) for result in results.values())
     print(f"{'together':18} {total:>10,} inputs")
     if arguments.json:
