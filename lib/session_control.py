@@ -7,6 +7,7 @@ Refuses to know: what all other messages mean to a hub (hub_session) or a client
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeGuard
 
@@ -33,6 +34,8 @@ from lib.wire_control import (
 
 SHORT = 32
 """Bytes of a content that is quickly read, as those are of which there may be many: PING, PONG, DRAIN."""
+MOST_READ = 16
+"""Short ones of a type that are read in a turn: the last. It may bring 6,000, and each takes 1 to 6 µs."""
 ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window
 """The messages that mean something else to a hub than to a client, or to a link."""
 
@@ -74,16 +77,12 @@ class SessionControl:
 
         `reply` sends a frame by the lane on which they came.
 
-        Only the last message of each type counts: who asks a thousand times in a turn gets one reply. Of long
-        ones no other is read, so a thousand that take long to read take as long as one. A content that does
-        not parse is counted as a drop, a type that is not known is ignored.
+        Only the last message of each type counts: who asks a thousand times in a turn gets one reply. Of
+        short ones few others are read, of long ones none: thousands take no longer than a long one. What is
+        read and does not parse is counted as a drop, a type that is not known is ignored.
         """
-        contents = list(contents)
-        longs = {content[1]: number for number, content in enumerate(contents) if len(content) > SHORT}
         last: dict[type, Message] = {}
-        for number, content in enumerate(contents):
-            if len(content) > SHORT and longs[content[1]] != number:
-                continue
+        for content in _worth_reading(contents):
             try:
                 message = wire_control.decode(content)
             except ProtocolError:
@@ -204,3 +203,15 @@ class SessionControl:
 
     def _send(self, content: bytes) -> None:
         self._sender.send([framing.encode(content)])
+
+
+def _worth_reading(contents: Iterable[bytes]) -> list[bytes]:
+    """Of each type the last MOST_READ short contents, and the last long one, in their order."""
+    read: Counter[tuple[int, bool]] = Counter()
+    found = []
+    for content in reversed(list(contents)):
+        kind = content[1] if len(content) > 1 else -1, len(content) > SHORT
+        if read[kind] < (1 if kind[1] else MOST_READ):
+            read[kind] += 1
+            found.append(content)
+    return found[::-1]

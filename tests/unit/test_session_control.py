@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lib import __version__, framing, push_settings, wire_control
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.session_control import SessionControl
+from lib.session_control import MOST_READ, SessionControl
 from lib.wire_control import ALL_FEATURES, Drain, Feature, Hello, Ping, Pong, Switch, Window
 
 TOKEN = bytes(range(8))
@@ -158,29 +160,55 @@ def test_who_sends_packets_lives_and_a_stranger_is_not_asked() -> None:
 
 def test_a_turn_gets_one_reply_however_often_it_is_asked() -> None:
     talk = Talk()
-    asked = [wire_control.encode_ping(bytes([n]) * 8) for n in range(100)]
+    asked = [wire_control.encode_ping(bytes([n]) * 8) for n in range(6)]
     assert talk.control.receive([*asked, b"\xf0\x02", wire_control.encode_hello(HELLO)] * 2, 0.0) == [HELLO]
-    assert talk.wire.sent == [Pong(bytes([99]) * 8)]
+    assert talk.wire.sent == [Pong(bytes([5]) * 8)]
     assert talk.traffic.drops[Reason.BAD_CONTROL] == 2
 
 
-def test_of_long_messages_of_a_type_the_last_one_is_read_and_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """To read one of SETTINGS may take a millisecond, and a turn brings a hundred of them."""
-    talk, read = Talk(), []
-    decode = wire_control.decode
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The contents that were read, in their order."""
+    found, decode = [], wire_control.decode
 
     def noting(content: bytes) -> wire_control.Message | None:
-        read.append(content[1])
+        found.append(content)
         return decode(content)
 
     monkeypatch.setattr(wire_control, "decode", noting)
+    return found
+
+
+def test_of_long_messages_of_a_type_the_last_one_is_read_and_no_other(read: list[bytes]) -> None:
+    """To read one of SETTINGS may take a millisecond, and a turn brings a hundred of them."""
+    talk = Talk()
     settings = wire_control.encode_settings(push_settings.shared([(bytes(4), 0)] * 2048))
     bad = b"\xf0\x01" + b"\x63\0\0" * 300
     assert len(talk.control.receive([settings, bad] * 100, 0.0)) == 1
-    assert sorted(read) == [1, 8]
+    assert [content for content in read if content in (settings, bad)] == [settings, bad]
     assert talk.traffic.drops == {Reason.BAD_CONTROL: 1}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        wire_control.encode_ping,
+        wire_control.encode_pong,
+        lambda token: wire_control.encode_settings(push_settings.numbered(token[0])),
+        lambda token: b"\xf0\x63" + token,
+        lambda token: b"\xf0",
+    ],
+)
+def test_of_short_messages_of_a_type_the_last_ones_are_read(
+    make: Callable[[bytes], bytes], read: list[bytes]
+) -> None:
+    """A turn brings 6,000 of them; what is of another type is read whatever lies around it."""
+    talk, drain = Talk(), wire_control.encode_drain()
+    many = [make(bytes([n % 251]) * 8) for n in range(6000)]
+    read.clear()
+    assert Drain() in talk.control.receive([drain, *many], 0.0)
+    assert read[: 1 + MOST_READ] == [drain, *many[-MOST_READ:]]
+    assert len(read) <= 1 + MOST_READ + 1, "and one PONG that was sent"
 
 
 def test_a_window_is_said_to_who_keeps_it() -> None:
