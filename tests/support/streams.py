@@ -12,7 +12,7 @@ from gevent import socket as gsocket
 
 from lib.stream_tcp import Stream
 
-SECONDS = 5.0
+SECONDS = 30.0
 """How long a test waits for what must come."""
 
 

@@ -24,8 +24,8 @@ REQUEST = b"GET /config HTTP/1.1\r\nHost: x\r\n%s\r\n"
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    monkeypatch.setattr(api_server, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(api_bodies, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(api_server, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(api_bodies, "BODY_SECONDS", 0.5)
     with process(
         tmp_path / "c.json", f'{{"api": {{"addr": "unix://{tmp_path}/api.sock", "accesslog": true}}}}'
     ) as made:
@@ -34,7 +34,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 def connect(api: Api) -> Any:
     sock = gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(5)
+    sock.settimeout(30)
     assert api.parts.api is not None
     sock.connect(api.parts.api.settings.socket)
     return sock
@@ -140,17 +140,17 @@ def test_only_the_owner_may_connect(api: Api) -> None:
 def test_who_sends_no_whole_head_in_time_is_cut_off(api: Api, data: bytes) -> None:
     began = time.monotonic()
     assert b"200 OK" not in answer(api, data)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_who_sends_a_byte_now_and_then_is_cut_off_too(api: Api) -> None:
     with connect(api) as sock:
         began = time.monotonic()
         with suppress(OSError):  # a broken pipe, or a reset
-            while time.monotonic() - began < 5:
+            while time.monotonic() - began < 30:
                 sock.sendall(b"x")
                 gevent.sleep(0.02)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(api: Api, head: bytes) -> N
         began = time.monotonic()
         found = answer(api, (REQUEST % head).replace(b"GET /config", b"POST " + path))
         assert found.split()[1] in (b"408", b"413", b"404", b"400")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
 
 
 def test_a_path_that_is_too_long_is_refused(api: Api) -> None:

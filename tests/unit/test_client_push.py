@@ -198,7 +198,7 @@ def test_a_route_goes_while_the_host_is_in_its_network(
 ) -> None:
     client.told(TOLD)
     networks.append(LocalNetwork("wlan0", packed_prefix("10.20.5.0/24")))
-    with gevent.Timeout(2):
+    with gevent.Timeout(20):
         while client.device_settings.routes:
             gevent.sleep(0.01)
         assert said[-1] == (
@@ -272,6 +272,7 @@ def test_names_fail_at_once_after_some_looks_without_a_session(
     client: Client, monkeypatch: pytest.MonkeyPatch, names: list[tuple[object, ...]]
 ) -> None:
     """Not at once: a hub that only starts anew is back before that."""
+    monkeypatch.setattr(client_push, "LOOK_SECONDS", 60.0)  # it looks when the test says so
     client.told(replace(TOLD, dns=(ip_address("10.20.0.1").packed,), domain="tun.example"))
     session = client.session
     monkeypatch.setattr(client, "session", None)

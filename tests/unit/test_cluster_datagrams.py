@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from lib import (
     cluster_envelopes,
     cluster_frames,
     cluster_link,
+    datagram_choice,
     datagram_wire,
     framing,
     stream_resolve,
@@ -242,7 +244,10 @@ def test_pings_and_udp_go_by_datagrams_and_tcp_by_the_stream(hubs: tuple[Hub, Hu
     assert one.drops() == two.drops() == one.counted.drops == two.counted.drops == {}
 
 
-def test_a_flow_that_goes_on_while_the_channel_becomes_good_is_not_reordered(hubs: tuple[Hub, Hub]) -> None:
+def test_a_flow_that_goes_on_while_the_channel_becomes_good_is_not_reordered(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datagram_choice, "PAUSE_SECONDS", 0.2)  # a busy machine makes longer ones than 2 ms
     one, two = hubs
     until, number = time.monotonic() + FOLLOW_SECONDS + 1.5, 0
     while time.monotonic() < until:
@@ -350,9 +355,11 @@ def test_a_far_hub_that_names_ever_new_places_has_one_looked_up_at_a_time(
     begin(one, two)
     names: list[str] = []
 
+    may_end = Event()
+
     def look_up(name: str, port: int, seconds: float) -> Any:
         names.append(name)
-        gevent.sleep(0.1)
+        may_end.wait()
         return numeric("127.0.0.1", port)
 
     monkeypatch.setattr(stream_resolve, "look_up", look_up)
@@ -364,6 +371,9 @@ def test_a_far_hub_that_names_ever_new_places_has_one_looked_up_at_a_time(
         far.peer.host = f"hub-2-{number}"
         far.peer.give(time.monotonic())
         gevent.sleep(0.002)
+    wait_for(lambda: near._where[1] == "hub-2-49")
+    assert len(names) == 1
+    may_end.set()
     wait_for(lambda: names and names[-1] == "hub-2-49")
     assert len(names) <= 3
     begin(one, two)
@@ -483,10 +493,11 @@ def test_what_is_held_back_goes_by_the_stream_where_a_link_is_drained(hubs: tupl
     begin(one, two)
     link, now = link_of(one), time.monotonic()
     assert link.channel is not None
-    link.channel.choice._hold(1, envelope(udp(5)), now, 0.3)
+    link.channel.choice._hold(1, envelope(udp(5)), now, 60.0)
     link.drain()
     wait_for(lambda: two.came)
-    assert (contents(two.came), time.monotonic() - now < 0.2) == ([udp(5)], True)
+    assert contents(two.came) == [udp(5)]
+    assert time.monotonic() - now < 30
 
 
 def test_a_link_that_costs_too_much_waits_for_nothing_and_is_counted(
@@ -525,12 +536,12 @@ def test_a_stream_that_is_dead_ends_the_link_though_datagrams_pass(
         link = link_of(first)
         assert link.channel is not None
         silence(link_of(then).sender, monkeypatch)
-        until = time.monotonic() + 5.0
+        until, before = time.monotonic() + 20.0, link.channel.received
         while link in first.links.all and time.monotonic() < until:
             then.send("hub-1", ping())
             gevent.sleep(0.02)
         assert "nothing heard" in link.sender.closed_because
-        assert link.channel.received > 20
+        assert link.channel.received - before > 3
 
 
 class Slow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ from tests.support.routes import table
 RECORDED = json.loads((Path(__file__).parent.parent / "data" / "entrypoint.json").read_text())
 OUT, BACK = RECORDED["hub_to_hub"], RECORDED["from_another_hub"]
 KEY = parse_uuid(OUT["namespace"])
-HOLDS = 5.0
+HOLDS = 30.0
 ROUTES = table(("192.168.123.0/24", "host-1"), ("192.168.50.0/24", "host-far"))
 
 
@@ -162,7 +163,17 @@ def world(plugin: Plugin) -> Iterator[World]:
     made.close()
 
 
-def test_a_packet_leaves_as_gost_s_do_after_the_sd_was_asked_once(world: World, plugin: Plugin) -> None:
+@pytest.fixture
+def patient(plugin: Plugin) -> Iterator[World]:
+    """One whose answers of the SD do not become old in a test."""
+    made = World(plugin, cache=600.0)
+    plugin.where[f"host-far@{OUT['namespace']}"] = [made.where]
+    yield made
+    made.close()
+
+
+def test_a_packet_leaves_as_gost_s_do_after_the_sd_was_asked_once(patient: World, plugin: Plugin) -> None:
+    world = patient
     packet = bytes.fromhex(OUT["packet"])
     world.send(packet)
     world.send(packet)
@@ -284,6 +295,7 @@ def test_from_another_address_nothing_comes_in(world: World) -> None:
 
 
 def test_a_flood_from_nobody_asks_the_sd_seldom(world: World, plugin: Plugin) -> None:
+    began = time.monotonic()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         for number in range(2000):
             source = f"192.168.50.{number % 200}"
@@ -291,7 +303,8 @@ def test_a_flood_from_nobody_asks_the_sd_seldom(world: World, plugin: Plugin) ->
             if not number % 50:
                 gevent.sleep(0.002)
         wait(lambda: world.drops().get(Reason.FOREIGN_HUB))
-    assert len(plugin.asked) < 20, "one host, so seldom at that"
+    passed = time.monotonic() - began
+    assert len(plugin.asked) <= 3 + passed / 0.05, "one host, so seldom at that"
 
 
 def test_a_flood_from_nobody_pays_though_some_of_it_is_looked_at(

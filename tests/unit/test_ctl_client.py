@@ -142,7 +142,7 @@ def test_a_process_that_is_stopped_is_told_of_at_once(path: str) -> None:
             ctl_client.hello(path, 5.0, frozenset({os.geteuid()}))
         with pytest.raises(Silent, match=said):
             ctl_client.ask_on(path, {"do": "trace"})
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4, "each of them would be waited for longer"
     finally:
         stopped.kill()
         stopped.wait()

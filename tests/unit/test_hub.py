@@ -327,7 +327,7 @@ def test_a_handshake_of_any_layer_that_drips_meets_the_deadline(
                     gevent.sleep(0.04)
 
         dripping = gevent.spawn(drip)
-        with gevent.Timeout(3), suppress(ConnectionResetError):
+        with gevent.Timeout(15), suppress(ConnectionResetError):
             assert made.recv(100) == b""
         dripping.kill()
         made.close()

@@ -58,7 +58,7 @@ def test_a_collection_that_takes_too_long_ends_with_its_connection(
     began = time.monotonic()
     sock = asked(server[1])
     assert sock.recv(1000) == b"", "closed, and no 500 after which more could be asked"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_requests_without_end_let_others_run(server: tuple[MetricsServer, str, Event]) -> None:

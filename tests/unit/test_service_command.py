@@ -54,10 +54,10 @@ def test_at_the_deadline_it_is_killed_with_all_that_it_has_started(tmp_path: Pat
     counting = gevent.spawn(count)
     began = time.monotonic()
     script = f"sleep 60 & echo $! $$ > {pids}; echo waiting; wait"
-    outcome = run(("sh", "-c", script), dict(os.environ), 0.5)
+    outcome = run(("sh", "-c", script), dict(os.environ), 2.0)
     counting.kill()
-    assert outcome[:2] == ("it had not ended within 0.5 s", "waiting")
-    assert time.monotonic() - began < 5
+    assert outcome[:2] == ("it had not ended within 2 s", "waiting")
+    assert time.monotonic() - began < 30
     assert len(turns) > 10
     with gevent.Timeout(5):
         for pid in map(int, pids.read_text().split()):
@@ -86,8 +86,8 @@ def test_who_is_killed_meanwhile_leaves_no_process(tmp_path: Path) -> None:
 def test_a_child_that_stays_holds_nobody_up() -> None:
     """It has the pipe still; the command itself has ended, and that counts."""
     began = time.monotonic()
-    assert run(("sh", "-c", "sleep 3 & echo done"), dict(os.environ), 10)[:2] == ("", "done")
-    assert time.monotonic() - began < 2
+    assert run(("sh", "-c", "sleep 20 & echo done"), dict(os.environ), 60)[:2] == ("", "done")
+    assert time.monotonic() - began < 15
 
 
 def test_of_much_output_the_end_is_kept() -> None:

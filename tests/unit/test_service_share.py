@@ -17,10 +17,10 @@ TURNS = 20
 def work(share: Share, key: str, log: list[tuple[str, float]]) -> None:
     for _ in range(TURNS):
         share.enter(key)
-        began = time.monotonic()
-        while time.monotonic() - began < 0.001:
+        began = time.thread_time()  # not what another process had of the core meanwhile
+        while time.thread_time() - began < 0.001:
             pass
-        seconds = time.monotonic() - began
+        seconds = time.thread_time() - began
         log.append((key, seconds))
         share.leave(seconds)
 
@@ -80,10 +80,10 @@ def test_helpers_and_expensive_sessions_have_one_half_together(monkeypatch: pyte
 
     def converse() -> None:
         while True:
-            began = time.monotonic()
-            while time.monotonic() - began < 0.001:
+            began = time.thread_time()
+            while time.thread_time() - began < 0.001:
                 pass
-            helped.append(time.monotonic() - began)
+            helped.append(time.thread_time() - began)
             turns.pass_on(helped[-1])
 
     began = time.monotonic()

@@ -316,7 +316,7 @@ def test_the_end_wakes_who_waits(session: Session) -> None:
 def test_an_end_before_the_writer_has_begun_leaves_nobody_waiting(session: Session) -> None:
     session.sender.send([session.frames(64)])
     session.sender.ended()
-    with gevent.Timeout(0.2):
+    with gevent.Timeout(SECONDS):
         session.sender.wait_drained()
 
 

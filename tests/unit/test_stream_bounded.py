@@ -34,19 +34,21 @@ def test_a_silent_peer_costs_until_the_deadline(server: socket.socket) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         sock.recv(10)
-    assert 0.15 < time.monotonic() - began < 2
+    assert 0.15 < time.monotonic() - began < 10
     with pytest.raises(TimeoutError, match="not over within"):
         sock.recv(10)
 
 
 def test_a_library_may_be_less_patient_and_not_more(server: socket.socket) -> None:
-    sock, _ = connected(server, Bounds(0.3, 100))
-    for patience, least, most in ((0.05, 0.03, 0.2), (60.0, 0.1, 2.0)):
+    bounds = Bounds(60.0, 100)
+    sock, _ = connected(server, bounds)
+    for patience in (0.2, 60.0):
+        bounds.renew(60.2 - patience, 100)
         sock.settimeout(patience)
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             sock.recv(10)
-        assert least < time.monotonic() - began < most
+        assert 0.15 < time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("way", ["recv", "recv_into"])
@@ -98,10 +100,10 @@ def test_others_run_while_there_is_data_and_the_work_is_half_of_the_time(server:
     worked, began = 0.0, time.monotonic()
     while worked < 0.1:
         size = len(sock.recv(1 << 20))
-        since = time.perf_counter()
-        while time.perf_counter() - since < size * 1e-6:  # a library that takes a microsecond a byte
+        since = time.thread_time()  # not what another process had of the core meanwhile
+        while time.thread_time() - since < size * 1e-6:  # a library that takes a microsecond a byte
             pass
-        worked += time.perf_counter() - since
+        worked += time.thread_time() - since
     took = time.monotonic() - began
     enough.set()
     counting.kill()

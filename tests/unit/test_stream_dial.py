@@ -132,25 +132,31 @@ def connected(name: str = "hub.test", seconds: float = 5.0, **more: Any) -> tupl
         sock.close()
 
 
-def test_the_next_address_is_tried_while_the_first_one_says_nothing(world: World) -> None:
+def test_the_next_address_is_tried_while_the_first_one_says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.drops()
     server = world.answers()
-    where, took = connected()
+    where, took = connected(seconds=60)
     assert where == server.getsockname()
-    assert NEXT_AFTER <= took < NEXT_AFTER + 0.5
+    assert NEXT_AFTER <= took < 20
+    monkeypatch.setattr(stream_dial, "NEXT_AFTER", 30.0)
     for _ in range(2):
-        where, took = connected()
+        where, took = connected(seconds=60)
         assert where == server.getsockname()
-        assert took < 0.2, "the winner is tried first the next time"
+        assert took < 20, "the winner is tried first the next time"
 
 
-def test_the_next_address_is_tried_at_once_after_a_failure(world: World) -> None:
+def test_the_next_address_is_tried_at_once_after_a_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_dial, "NEXT_AFTER", 30.0)
     for _ in range(5):
         world.refuses()
     server = world.answers()
-    where, took = connected()
+    where, took = connected(seconds=60)
     assert where == server.getsockname()
-    assert took < NEXT_AFTER
+    assert took < 20
 
 
 def test_one_that_answers_late_still_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,21 +197,22 @@ def test_one_that_refuses_is_tried_again_while_another_one_says_nothing(
     monkeypatch.setattr(stream_dial, "AGAIN_AFTER", 0.1)
     world.refuses()
     world.drops()
-    dialling = gevent.spawn(connected)
+    dialling = gevent.spawn(connected, seconds=60)
     gevent.sleep(0.25)
     with socket.create_server(world.found[0][4]) as server:
-        where, took = dialling.get(timeout=5)
+        where, took = dialling.get(timeout=30)
         assert where == server.getsockname()
-    assert took < 1
+    assert took < 30
 
 
-def test_all_addresses_share_one_deadline(world: World) -> None:
+def test_all_addresses_share_one_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_dial, "NEXT_AFTER", 0.05)
     dropped = [world.drops() for _ in range(3)]
     world.refuses()
     began = time.monotonic()
     with pytest.raises(TimeoutError) as failed:
         dial("hub.test", 1, Bounds(0.9, 100))
-    assert 0.85 < time.monotonic() - began < 2
+    assert 0.85 < time.monotonic() - began < 1.75, "and not one each"
     text = str(failed.value.strerror)
     assert text.startswith(f"not over within 0.9 s: no reply from 127.0.0.1:{dropped[0][1]}, ")
     assert f"{world.found[3][4][1]}: Connection refused" in text
@@ -379,7 +386,7 @@ def test_the_last_good_addresses_are_tried_while_a_name_cannot_be_looked_up(
     connected()
     with monkeypatch.context() as patch:
         patch.setattr(stream_resolve, "look_up", hangs)
-        assert connected(seconds=0.4)[0] == first.getsockname(), "half of the time is left for it"
+        assert connected(seconds=2.0)[0] == first.getsockname(), "half of the time is left for it"
     monkeypatch.setattr(stream_dial, "LOOK_UP_SECONDS", 0.1)
     for late in (fails, hangs):
         with monkeypatch.context() as patch:
@@ -413,20 +420,22 @@ PROXY = (ProxySettings("socks5", "proxy.test", 1),)
     ],
 )
 def test_a_hub_that_accepts_and_says_nothing_costs_one_connect_timeout(
-    world: World, node: dict[str, Any], step: str
+    world: World, monkeypatch: pytest.MonkeyPatch, node: dict[str, Any], step: str
 ) -> None:
     """After an address that drops SYNs. The error says what was waited for, and of whom."""
     world.drops()
     silent = world.answers().getsockname()
     other = world.answers().getsockname()
-    settings = NodeSettings("node-0", "hub.test", 1, connect_timeout=0.5, **node)
+    settings = NodeSettings("node-0", "hub.test", 1, connect_timeout=1.0, **node)
     client = ClientSettings("service-0", "host-1", DeviceSettings(), (settings,))
     began = time.monotonic()
-    with pytest.raises(TimeoutError) as failed:
-        client_dial.let_in(client, settings, NoTunnel(client))
-    assert 0.45 < time.monotonic() - began < 1.2
+    with monkeypatch.context() as patch:
+        patch.setattr(stream_dial, "NEXT_AFTER", 0.05)
+        with pytest.raises(TimeoutError) as failed:
+            client_dial.let_in(client, settings, NoTunnel(client))
+    assert 0.95 < time.monotonic() - began < 1.95
     wanted = step.format(f"127.0.0.1:{silent[1]}")
-    assert (failed.value.strerror or "").startswith(f"no connection within 0.5 s: {wanted}")
+    assert (failed.value.strerror or "").startswith(f"no connection within 1 s: {wanted}")
     assert connected(settings.proxies[0].host if settings.proxies else "hub.test")[0] == other, "the next one"
 
 
