@@ -80,6 +80,7 @@ def active(topology: Topology, write: Write, tmp_path: Path) -> Active:
     return made
 
 
+@pytest.mark.alone
 def test_a_killed_hub_costs_a_flow_less_than_a_second(active: Active) -> None:
     """The other end is at a third hub: both directions have to find another way, one at the client, one at that hub."""
     topology = active.topology
@@ -208,6 +209,7 @@ def test_the_nearest_hub_gets_new_flows(active: Active) -> None:
         assert flow.lost == [], "a flow stays where it is"
 
 
+@pytest.mark.alone
 def test_hubs_in_no_cluster_stand_by(active: Active, tmp_path: Path) -> None:
     """Each reaches its own hosts only: one carries everything, and when it dies the other one does."""
     topology = active.topology

@@ -44,7 +44,7 @@ def test_hub_behind_the_default_route_for_every_rp_filter(topology: Topology, hu
     for value, end, more in (*runs, (1, signal.SIGTERM, ("--user", "nobody"))):
         strict(one, value)
         client = start(one, *host(1, FAR, extra=FULL), *more)
-        client.wait_line(f"connected to {FAR}:8443", timeout=5)
+        client.wait_line(f"connected to {FAR}:8443")
         assert host_routes(one) == [(FAR, HUB_TO_HOST_1)]
         client.stop(end)
         assert host_routes(one) == ([(FAR, HUB_TO_HOST_1)] if end == signal.SIGKILL else [])
@@ -58,7 +58,7 @@ def test_default_route_with_several_next_hops_or_in_another_table(
     one.run("ip", "route", "add", "default", *hops)
     strict(one, 1)
     client = start(one, *host(1, FAR, extra=FULL))
-    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    client.wait_line(f"connected to {FAR}:8443")
 
     seen = client.line_count()
     one.run("ip", "route", "del", "default")
@@ -82,11 +82,11 @@ def test_a_host_route_that_was_lost_comes_back_while_the_session_lives(
     one.run("ip", "route", "add", "default", "via", HUB_TO_HOST_1)
     strict(one, 1)
     client = start(one, *host(1, FAR, extra=FULL))
-    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    client.wait_line(f"connected to {FAR}:8443")
     for change in (("route", "del", FAR, "proto", "116"), ("link", "set", "uplink", "down")):
         one.run("ip", *change)
         one.run("ip", "link", "set", "uplink", "up")
-        wait_for(lambda: host_routes(one) == [(FAR, HUB_TO_HOST_1)], 5)
+        wait_for(lambda: host_routes(one) == [(FAR, HUB_TO_HOST_1)])
     client.wait_line(f"was missing: route {FAR} via {HUB_TO_HOST_1} dev uplink; put back")
     assert client.text().count("connected to") == 1
 
@@ -125,7 +125,7 @@ def test_name_server_that_the_routes_cover(
 
     names = name_server(FAR)
     client = start(one, *host(1, "the-hub.test", extra=FULL))
-    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    client.wait_line(f"connected to {FAR}:8443")
     assert host_routes(one) == [(FAR, HUB_TO_HOST_1)], "none to the name server any more"
 
     seen = client.line_count()  # the hub moves
@@ -153,7 +153,7 @@ def test_default_route_that_moves_to_another_device(topology: Topology, hub: Pro
     strict(one, 1)
     one.run("sysctl", "-qw", "net.ipv4.conf.wlan0.rp_filter=1")
     client = start(one, *host(1, FAR, extra=f"{FULL}&keepalive.timeout=2s"))
-    client.wait_line(f"connected to {FAR}:8443", timeout=5)
+    client.wait_line(f"connected to {FAR}:8443")
     assert host_routes(one) == [(FAR, HUB_TO_HOST_1)]
     seen = client.line_count()
     one.run("ip", "link", "set", "uplink", "down")
@@ -183,7 +183,7 @@ def test_a_device_a_mark_and_hosts_of_the_settings_decide_how_the_hub_is_dialled
     )
     for name, query, gateway in runs:
         client = start(one, "-L", listen, "-F", f"router://{name}:8443{query}")
-        client.wait_line(f"connected to {FAR}:8443", timeout=5)
+        client.wait_line(f"connected to {FAR}:8443")
         assert host_routes(one) == [(FAR, gateway)]
         assert (" 10.77.3.2" in one.run("ss", "-Htn", "dst", FAR)) == (gateway == mobile)
         client.stop(signal.SIGTERM)

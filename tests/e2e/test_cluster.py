@@ -140,7 +140,7 @@ class Cluster:
             _, page = run("drops", "--control", self.control(1))
             assert not re.search("foreign-source|no-session", page), page
 
-    def wait_known(self, number: int, hosts: int, seconds: float = 10.0) -> None:
+    def wait_known(self, number: int, hosts: int, seconds: float = 30.0) -> None:
         """Wait until a hub knows so many hosts of the other one."""
         wait_for(lambda: (one := self.other(number)) and one["live"] and one["hosts"] == hosts, seconds)
 
@@ -217,7 +217,7 @@ def test_a_host_that_moves_is_followed(cluster: Cluster) -> None:
     with pinging(topology.host_1, OVERLAY_2) as ping:
         for hub in (1, 2):
             moved = cluster.host(2, hub)
-            assert await_reply(ping, 5.0) < 1.0
+            assert await_reply(ping, 20.0) < 3.0
             moved.stop(signal.SIGKILL)
 
 
@@ -249,7 +249,8 @@ def test_a_hub_that_ends_says_goodbye(cluster: Cluster) -> None:
     cluster.host(2, 2)
     cluster.wait_known(1, 1)
     cluster.hubs[2].stop()
-    wait_for(lambda: not cluster.other(1)["live"], 2.0)
+    wait_for(lambda: not cluster.other(1)["live"])
+    assert "says nothing" not in cluster.hubs[1].text(), "it has said goodbye"
 
 
 def test_redis_away_and_back(cluster: Cluster) -> None:
@@ -265,10 +266,12 @@ def test_redis_away_and_back(cluster: Cluster) -> None:
     wait_for(lambda: cluster.status(2)["own_hosts"] == 1)
     cluster.redis.start()
     back = time.monotonic()
-    cluster.wait_known(1, 0, 5.0)
-    assert time.monotonic() - back < 2.5
+    cluster.wait_known(1, 0, 20.0)
+    assert time.monotonic() - back < 8, (
+        "two seconds on a quiet machine (tests/unit/test_cluster_registry_redis.py)"
+    )
     cluster.host(2, 2)
-    cluster.wait_known(1, 1, 2.0)
+    cluster.wait_known(1, 1)
     assert pings(topology.host_1, OVERLAY_2) == 5
     assert cluster.status(1)["error"] == ""
 
@@ -303,7 +306,7 @@ def test_redis_is_flushed_or_stands_still(cluster: Cluster, how: str) -> None:
     reach(topology.host_1, OVERLAY_2)
     if how == "flushed":
         cluster.redis.do("FLUSHALL")
-        wait_for(lambda: cluster.redis.do("HLEN", "tunrouter:cluster:hub:hub-2").strip() == "2", 3.0)
+        wait_for(lambda: cluster.redis.do("HLEN", "tunrouter:cluster:hub:hub-2").strip() == "2")
     else:
         assert cluster.redis._process is not None
         cluster.redis._process.send(signal.SIGSTOP)

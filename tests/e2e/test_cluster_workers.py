@@ -144,10 +144,10 @@ def test_a_process_that_dies_is_replaced_and_the_hub_stays(crews: Crews) -> None
     with pinging(topology.host_1, OVERLAY_2) as far, pinging(topology.host_1, THIRD) as near:
         near.wait_line("bytes from")
         crews.kill(1)
-        took = await_reply(far, 5.0)
-    assert took < 3, "some of it is the time to ask; within a second on a quiet machine"
-    sent, answered = map(int, re.findall(r"(\d+) packets transmitted, (\d+) received", near.text())[0])
-    assert sent - answered <= 1, "nobody else has noticed"
+        took = await_reply(far, 20.0)
+    assert took < 8, "some of it is the time to ask; within a second on a quiet machine"
+    answered = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+)", near.text())}
+    assert max(answered) - len(answered) <= 1, "nobody else has noticed"
     assert "says nothing" not in crews.hubs[2].text(), "its lease has not ended"
     assert crews.whole(1)["worker_deaths"] == 1
     crews.hubs[1].wait_line(r"cluster process \(pid \d+\): .*another one takes its place")
@@ -171,11 +171,11 @@ def test_a_host_moves_between_hubs_and_a_hub_ends(crews: Crews) -> None:
     with pinging(topology.host_1, OVERLAY_2) as ping:
         for hub in (1, 2):
             moved = crews.host(2, hub)
-            assert await_reply(ping, 5.0) < 1.0
+            assert await_reply(ping, 20.0) < 3.0
             if hub == 1:
                 moved.stop(signal.SIGKILL)
         crews.hubs[2].stop()
-    wait_for(lambda: not crews.other(1)["live"], 2.0)
+    wait_for(lambda: not crews.other(1)["live"])
     assert "says nothing" not in crews.hubs[1].text(), "it has said goodbye"
 
 

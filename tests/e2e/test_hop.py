@@ -87,9 +87,9 @@ def test_it_is_a_hop_and_answers_for_itself(topology: Topology, write: Write) ->
     assert "pmtu 1400" in said, "the hub has said it"
 
     began = time.monotonic()
-    said = one.run("curl", "-s", "-m5", "-w", "%{exitcode}", f"http://{HUB}/", check=False)
+    said = one.run("curl", "-s", "-m25", "-w", "%{exitcode}", f"http://{HUB}/", check=False)
     assert said == "7", "refused"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     with udp(one, "") as asking:
         asking.connect((HUB, 53))
         asking.send(b"x")

@@ -52,9 +52,9 @@ def test_a_dead_path_is_noticed_by_both_sides(topology: Topology, write: Write) 
     hub = start_hub(topology.hub, "-C", write("hub.yml", hub_config(metadata=keepalive(3))))
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&keepalive.timeout=3s"))
     since = silence(topology)
-    hub.wait_line("left: (nothing heard for 3 s|Connection timed out)", timeout=4)
-    client.wait_line("(nothing heard for 3 s|Connection timed out); trying again", timeout=4)
-    assert time.monotonic() - since < 4
+    hub.wait_line("left: (nothing heard for 3 s|Connection timed out)", timeout=10)
+    client.wait_line("(nothing heard for 3 s|Connection timed out); trying again", timeout=10)
+    assert time.monotonic() - since < 10
     topology.hub.run("nft", "flush ruleset")
     client.wait_line("connected to", after=3)
 
@@ -65,7 +65,7 @@ def test_keepalive_over_wss_too(topology: Topology, write: Write) -> None:
     words = [word.replace("router://", "router+wss://") for word in host(1, HUB_TO_HOST_1)]
     start_client(topology.host_1, *words)
     silence(topology)
-    hub.wait_line("left: (nothing heard for 3 s|Connection timed out)", timeout=4)
+    hub.wait_line("left: (nothing heard for 3 s|Connection timed out)", timeout=10)
 
 
 @needs_gost
@@ -74,8 +74,8 @@ def test_a_gost_client_that_is_cut_off_is_noticed(topology: Topology, write: Wri
     start_gost(topology.host_1, *host(1, HUB_TO_HOST_1))
     hub.wait_line("is host host-1")
     since = silence(topology)
-    hub.wait_line("left: Connection timed out", timeout=6)
-    assert time.monotonic() - since < 5
+    hub.wait_line("left: Connection timed out", timeout=12)
+    assert time.monotonic() - since < 10
 
 
 @needs_gost
@@ -83,7 +83,7 @@ def test_a_gost_hub_that_is_cut_off_is_noticed(topology: Topology, write: Write)
     start_gost(topology.hub, "-C", write("hub.yml", example("server.yml")))
     client = start_client(topology.host_1, *host(1, HUB_TO_HOST_1, extra="&keepalive.timeout=3s"))
     silence(topology)
-    client.wait_line("Connection timed out; trying again", timeout=6)
+    client.wait_line("Connection timed out; trying again", timeout=12)
 
 
 @needs_gost
@@ -95,7 +95,7 @@ def test_websocket_pings_to_a_gost_hub(topology: Topology, write: Write) -> None
     time.sleep(4)  # pings are answered meanwhile, or it would have ended
     assert "trying again" not in client.text()
     silence(topology)
-    client.wait_line("no pong within 2 s; trying again", timeout=5)
+    client.wait_line("no pong within 2 s; trying again", timeout=12)
 
 
 # --- several hubs ---------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_hash_sends_each_host_to_its_own_hub(
     for number in (1, 2, 3, 4):
         namespace = {1: topology.host_1, 2: topology.host_2}.get(number) or more_hosts[number - 3]
         start_client(namespace, *two_nodes(number, f"10.77.{number}.1", "hash"))
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while sum(counts := [len(re.findall("is host", hub.text())) for hub in (first, second)]) < 4:
         assert time.monotonic() < until
     assert all(counts)
@@ -199,4 +199,4 @@ def test_pings_go_on_with_superpackets_off(topology: Topology, write: Write) -> 
     reach(topology.host_1, OVERLAY_2)
     assert pings(topology.host_1, OVERLAY_2, 40) == 40, "for longer than the hub waits"
     silence(topology)
-    hub.wait_line("left: (nothing heard for 3 s|Connection timed out)", timeout=4)
+    hub.wait_line("left: (nothing heard for 3 s|Connection timed out)", timeout=10)

@@ -155,7 +155,7 @@ def test_every_so_often(topology: Topology, write: Write) -> None:
     both(topology)
     assert pings(topology.host_1, OVERLAY_2, 2) == 0
     Path(path).write_text(text)
-    hub.wait_line(r"reload: router router-0: \+0 ~2 -0 routes", timeout=5)
+    hub.wait_line(r"reload: router router-0: \+0 ~2 -0 routes", timeout=20)
     assert pings(topology.host_1, OVERLAY_2) == 5
 
 

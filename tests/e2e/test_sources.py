@@ -70,7 +70,7 @@ def test_an_edit_of_a_file_takes_effect_at_once(
     both(topology)
     assert pings(topology.host_1, OVERLAY_2) == 0
     edit(path, BOTH)
-    hub.wait_line(r"router router-0: 2 routes \(\+1 ~0 -0\) with .*routes.txt", timeout=2)
+    hub.wait_line(r"router router-0: 2 routes \(\+1 ~0 -0\) with .*routes.txt", timeout=10)
     assert pings(topology.host_1, OVERLAY_2) == 5
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_goes_leaves_its_last_rows_and_one_that_comes_is_read(
     hub.wait_line("later.txt: No such file or directory; it has no rows until it can be read")
     both(topology)
     rewrite(path, BOTH)
-    hub.wait_line("later.txt is read again", timeout=5)
+    hub.wait_line("later.txt is read again", timeout=20)
     reach(topology.host_1, OVERLAY_2)
     before = hub.line_count()
     os.unlink(path)
@@ -153,11 +153,11 @@ def test_http_and_the_order_of_sources(topology: Topology, write: Write, tmp_pat
     hub.wait_line(r"with .*routes.txt", after=before)
     assert pings(topology.host_1, OVERLAY_2) == 0
     rewrite(str(served), BOTH)
-    hub.wait_line(r"\+0 ~1 -0\) with http://", timeout=5)
+    hub.wait_line(r"\+0 ~1 -0\) with http://", timeout=20)
     assert pings(topology.host_1, OVERLAY_2) == 5
     rewrite(str(served), "")
     server.stop()
-    hub.wait_line("http://127.0.0.1:8088/routes.*its last good rows stay", timeout=10)
+    hub.wait_line("http://127.0.0.1:8088/routes.*its last good rows stay", timeout=20)
 
 
 def test_an_ingress_file_lets_in_and_puts_out(topology: Topology, write: Write) -> None:
@@ -214,11 +214,11 @@ def test_a_redis_that_comes_back_empty_keeps_everybody_and_a_key_that_goes_nobod
         hub.wait_line(f"{table}: redis://.* is read again", timeout=20)
     after = hub.line_count()
     redis.do("DEL", "r")
-    hub.wait_line("router router-0: redis://.*/r: it has no rows any more", timeout=5, after=after)
+    hub.wait_line("router router-0: redis://.*/r: it has no rows any more", timeout=20, after=after)
     assert pings(topology.host_1, OVERLAY_2) == 5
     redis.do("DEL", "a")
-    hub.wait_line("auther a: 0 rows with redis://", timeout=5)
-    hub.wait_line(r"host-2 \(.*\) is no longer let in", timeout=5)
+    hub.wait_line("auther a: 0 rows with redis://", timeout=20)
+    hub.wait_line(r"host-2 \(.*\) is no longer let in", timeout=20)
     redis.do("SADD", "r", "# tunrouter: empty")
     hub.wait_line(r"router router-0: 0 routes \(\+0 ~0 -2\)", timeout=20)
 
@@ -281,7 +281,7 @@ def test_logins_and_their_bindings_in_redis(topology: Topology, write: Write) ->
     redis.do("SADD", "bindings", "two host-2")
     other.wait_line("connected to", timeout=20)
     redis.do("SREM", "bindings", "one host-1")
-    hub.wait_line(r"host-1 \(.*\) is no longer let in: no binding of the login 'one' is known", timeout=5)
+    hub.wait_line(r"host-1 \(.*\) is no longer let in: no binding of the login 'one' is known", timeout=20)
     assert "host-2 (" not in "".join(line for line in hub.text().splitlines() if "no longer" in line)
 
 

@@ -304,4 +304,4 @@ def test_a_client_that_is_told_to_end_ends_at_once_in_a_handshake(topology: Topo
     start_hub(topology.hub, "-C", write("hub.yml", hub_config("tcp")))
     process = start(topology.host_1, *client(1, HUB_TO_HOST_1, "tls"))
     process.wait_line("device tun0")
-    assert process.stop(signal.SIGTERM, timeout=5) == 0
+    assert process.stop(signal.SIGTERM, timeout=8) == 0

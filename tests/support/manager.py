@@ -29,7 +29,7 @@ class Manager:
     ) -> None:
         self._sock.close()
 
-    def next(self, name: str, value: str = "", timeout: float = 10.0) -> dict[str, str]:
+    def next(self, name: str, value: str = "", timeout: float = 30.0) -> dict[str, str]:
         """Read messages until one assigns `value` (empty: any value) to `name`; returns that message."""
         until = time.monotonic() + timeout
         while True:

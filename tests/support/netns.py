@@ -73,7 +73,7 @@ class Process:
         with self._changed:
             return "".join(self._lines)
 
-    def wait_line(self, pattern: str, timeout: float = 10.0, after: int = 0) -> re.Match[str]:
+    def wait_line(self, pattern: str, timeout: float = 30.0, after: int = 0) -> re.Match[str]:
         """Wait for a line that matches the regular expression, among those from number `after` on.
 
         Raises AssertionError with its output so far, when it ends without or the time is up.
@@ -95,7 +95,7 @@ class Process:
         """Send it a signal, if it still runs."""
         self._popen.send_signal(number)
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """Wait for its end and its last output; returns the exit status.
 
         Raises AssertionError with its output when the time is up.
@@ -114,7 +114,7 @@ class Process:
         self._reader.join(1.0)  # longer only if a child of its own holds the pipe
         return status
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
         """Signal and wait; returns the exit status."""
         self.send(number)
         return self.wait(timeout)

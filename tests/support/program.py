@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import forkserver
+from tests.support import echo, forkserver
 from tests.support.netns import ROOT, Namespace, Process
 
 BINARY = os.environ.get("TUNROUTER_BIN", "")
@@ -173,7 +173,7 @@ def reach(namespace: Namespace, address: str, seconds: float = 20.0) -> None:
         time.sleep(max(0.0, started + 0.1 - time.monotonic()))  # no device or route yet: ping ends at once
 
 
-def wait_for(true: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_for(true: Callable[[], object], seconds: float = 30.0) -> None:
     """Look again and again until something is true that nothing announces. Raises AssertionError if it stays false."""
     until = time.monotonic() + seconds
     while not true():
@@ -184,9 +184,11 @@ def wait_for(true: Callable[[], object], seconds: float = 10.0) -> None:
 def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> int:
     """Send so many pings, ten a second; returns how many were answered.
 
-    After the last one ping waits for one interval more (or for two round trips): a shorter interval would take
-    a reply that a busy machine delays for lost.
+    With options it is ping(8), which waits for one interval more after the last one (or for two round trips): a
+    shorter interval would take a reply that a busy machine delays for lost.
     """
+    if not options:
+        return echo.answered(namespace.name, address, count)
     said = namespace.run("ping", "-c", str(count), "-i0.1", "-W2", *options, address, check=False)
     found = re.search(r"(\d+) received", said)
     assert found, said
@@ -194,7 +196,7 @@ def pings(namespace: Namespace, address: str, count: int = 5, *options: str) -> 
 
 
 def drops(
-    process: Process, enough: Callable[[dict[tuple[str, str, str], int]], bool], seconds: float = 5.0
+    process: Process, enough: Callable[[dict[tuple[str, str, str], int]], bool], seconds: float = 30.0
 ) -> None:
     """Ask for the counters with SIGUSR1 until `enough` of {(namespace, session, reason): count}.
 

@@ -111,7 +111,7 @@ class Node:
             target.sender.send(buffers)
 
 
-def wait_for(true: Callable[[], object], seconds: float = 10.0) -> float:
+def wait_for(true: Callable[[], object], seconds: float = 30.0) -> float:
     """Let hubs work until something is true; returns the seconds that took."""
     began = time.monotonic()
     while not true():

@@ -64,7 +64,7 @@ class Terminal:
         *texts: str,
         gone: str = "",
         where: Callable[[str], bool] = lambda shown: True,
-        seconds: float = 10.0,
+        seconds: float = 30.0,
     ) -> str:
         """Wait until all of this stands on the screen, and what is `gone` does not; returns the screen.
 
@@ -91,12 +91,12 @@ class Terminal:
             self._screen.resize(lines, columns)
         self._resize(columns, lines)
 
-    def ends_with(self, *texts: bytes, seconds: float = 10.0) -> bool:
+    def ends_with(self, *texts: bytes, seconds: float = 30.0) -> bool:
         """Whether one of these is the last that was written, blanks aside: what is written comes a little later."""
         with self._changed:
             return self._changed.wait_for(lambda: self.output.rstrip().endswith(texts), seconds)
 
-    def ended(self, seconds: float = 10.0) -> int:
+    def ended(self, seconds: float = 30.0) -> int:
         """Wait for the program's end; its exit status."""
         return self.process.wait(seconds)
 

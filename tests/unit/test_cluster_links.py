@@ -118,7 +118,7 @@ def hubs() -> Iterator[tuple[Hub, Hub]]:
     two.links.stop()
 
 
-def wait_for(true: object, seconds: float = 10.0) -> None:
+def wait_for(true: object, seconds: float = 30.0) -> None:
     until = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
         assert time.monotonic() < until, "it did not come about"

@@ -30,8 +30,8 @@ def connected(server: socket.socket, bounds: Bounds) -> tuple[stream_bounded.Bou
 
 
 def test_a_silent_peer_costs_until_the_deadline(server: socket.socket) -> None:
-    sock, _ = connected(server, Bounds(0.2, 100))
     began = time.monotonic()
+    sock, _ = connected(server, Bounds(0.2, 100))
     with pytest.raises(TimeoutError):
         sock.recv(10)
     assert 0.15 < time.monotonic() - began < 10

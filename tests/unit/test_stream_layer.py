@@ -281,7 +281,7 @@ def test_little_lies_unread_of_a_peer_while_it_is_expensive() -> None:
         assert any(turn(1.0) <= most for _ in range(1000)), (
             "what lay there before is read first, in many turns"
         )
-        assert max(turn(1.0) for _ in range(50)) <= most
+        assert max(turn(1.0) for _ in range(50)) < (most + many) / 2
         shrunk = below._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         turn(1e-6)
         assert below._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > shrunk

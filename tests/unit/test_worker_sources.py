@@ -282,6 +282,7 @@ def test_where_one_cannot_use_it_the_source_fails(
 def test_one_that_dies_meanwhile_is_not_waited_for(web: Web, begin: Callable[..., Main]) -> None:
     main = begin(router(web.source))
     main.wait(1, 1)
+    wait_for(lambda: main.sources.loaded)  # it has said what the first one is worth
     main.away[2].may_say.clear()
     web.says = TWO
     main.sources.refresh()
