@@ -182,8 +182,8 @@ def test_who_is_slow_or_says_nothing_holds_up_nobody_else(topology: Topology, wr
             with suppress(OSError):  # it has had to make room
                 sock.sendall(words)
         began = time.monotonic()
-        assert persistent(topology.hub, began + 2) == 200
-        assert time.monotonic() - began < 2
+        assert persistent(topology.hub, began + 6) == 200
+        assert time.monotonic() - began < 6, "and not as long as one of them may say nothing"
     for sock in idle:
         sock.close()
     hub.stop()

@@ -26,6 +26,7 @@ routers:
 SECONDS = 1.5
 
 
+@pytest.mark.alone
 def test_pings_of_another_host_pass_beside_a_flood(
     topology: Topology, write: Callable[[str, str], str]
 ) -> None:

@@ -328,7 +328,7 @@ def test_the_end_of_the_main_process_is_the_end_of_all(hub: Hub, number: int) ->
     else:
         os.kill(program_pid(hub.process), number)
     wait_for(lambda: not hub.topology.hub.pids())
-    assert time.monotonic() - began < 9, "drainTimeout is 5 s"
+    assert time.monotonic() - began < 15, "drainTimeout is 5 s"
 
 
 def test_the_end_of_the_forking_process_is_the_end_of_all(hub: Hub) -> None:

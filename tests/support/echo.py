@@ -1,6 +1,6 @@
-"""Pings that wait for late replies: how many of so many were answered.
+"""Pings that wait for late replies: how many of so many were answered, and which of ping(8)'s were not.
 
-Knows: ICMP and ICMPv6 echo. Refuses to know: who is asked, and why.
+Knows: ICMP and ICMPv6 echo, the lines of ping(8). Refuses to know: who is asked, and why.
 
 ping(8) of iputils waits for one interval, or for two round trips, after the last one it sends. On a busy machine a
 reply that a tunnel delays for longer than that would be a lost one.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import socket
 import time
 from ipaddress import ip_address
@@ -65,6 +66,12 @@ def answered(namespace: str, address: str, count: int, interval: float = 0.1) ->
         if replies:
             receive(ended + PATIENCE)
     return len(replies)
+
+
+def unanswered(said: str) -> list[int]:
+    """The numbers of pings without an answer in what ping(8) has said, of those before the last one that has one."""
+    answered = {int(number) for number in re.findall(r"bytes from .*icmp_seq=(\d+) ", said)}
+    return sorted(set(range(1, max(answered))) - answered)
 
 
 def _request(version: int, ident: int, number: int) -> bytes:

@@ -14,6 +14,8 @@ from tests.support.netns import Namespace, in_namespace
 
 _NUMBER = struct.Struct("!I")
 EVERY = 0.01
+SO_RCVBUFFORCE = 33
+"""Not in Python's socket module."""
 STALL = 0.05
 """By so many seconds a thread wakes too late where it was not let run."""
 
@@ -61,7 +63,7 @@ class Numbered:
 
     def wait(self, more: int) -> None:
         """Wait until so many more have arrived."""
-        until, least = time.monotonic() + 10, len(self.arrived) + more
+        until, least = time.monotonic() + 30, len(self.arrived) + more
         while len(self.arrived) < least:
             assert time.monotonic() < until, f"{len(self.arrived)} of {self.sent} have arrived"
             time.sleep(EVERY)
@@ -113,6 +115,7 @@ def udp(
     with in_namespace(sender.name):
         by = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with to, by:
+        to.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)  # for as long as nothing lets us read
         to.bind((address, port))
         to.settimeout(0.5)
         by.bind((source, port))

@@ -161,7 +161,7 @@ def test_what_one_session_has_no_room_for_is_its_own_and_counted(
     monkeypatch.setattr(service_turn, "SHARE", share)
     assert first.stream.cost is not None
     first.stream.cost.debt, first.stream.cost.expensive = 1.0, True
-    share.leave(0.5)  # it is read again once that is over
+    share.leave(1.5)  # it is read again once that is over
     before = first.attachment.traffic.received_packets
     count = 4 * datagram_own.RECEIVE_BUFFER // 1400
     for number in range(count):
@@ -192,7 +192,7 @@ def test_the_kernel_holds_little_of_a_session_that_is_expensive(
     kernels = own._sock.sock
     before = kernels.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     cost.debt, cost.expensive = 1.0, True
-    share.leave(0.5)
+    share.leave(1.5)
     send(one, udp(1))
     until(lambda: share._rota)
     for number in range(4 * datagram_own.RECEIVE_BUFFER // 1400):

@@ -227,7 +227,7 @@ def test_what_is_no_table_is_a_failure_and_the_last_good_rows_stay(
     main.sources.refresh()
     wait_for(lambda: all("HTML page" in one.error for one in main.away.values()))
     assert main.rows() == [1, 1]
-    assert main.error() == main.away[1].error
+    wait_for(lambda: main.error() == main.away[1].error)
     later = main.make(2)
     wait_for(lambda: later.error)
     assert (later.rows, later.error) == (1, main.error()), "its last good rows, and that it fails"
