@@ -31,11 +31,11 @@ SECRET = b"a secret of thirty-two letters, or more"
 QUICK: dict[str, object] = {
     "LOOK_SECONDS": 0.05,
     "BACK_SECONDS": (0.05, 0.1),
-    "SETTLE_SECONDS": 0.2,
     "QUIET_SECONDS": 0.2,
     "AGAIN_SECONDS": 0.1,
     "HOLD_SECONDS": 30.0,
 }
+SETTLE_SECONDS = 0.2
 
 
 def soon(true: Callable[[], object]) -> None:
@@ -73,6 +73,7 @@ class Hub:
             lambda: [self.leases],
             lambda: world.is_here,
             lambda: world.is_whole,
+            settle_seconds=SETTLE_SECONDS,
         )
         self.share = self.leases.share = self.sharing.of(self.leases)
         self.hosts: set[str] = set()
