@@ -24,6 +24,7 @@ from hypothesis import settings
 from lib import log_setup
 from lib.log_dedup import Fold
 from lib.log_troubles import Troubles
+from lib.session_codel import Codel
 from tests.support.netns import Namespace, Topology
 
 # No deadline: a busy machine is no failure. No database: a run owes nothing to the runs before it.
@@ -141,6 +142,12 @@ def nothing_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test log the sum of lines that another one's events were folded into, or tell of its troubles."""
     monkeypatch.setattr(log_setup, "_fold", Fold())
     monkeypatch.setattr(log_setup, "_troubles", Troubles())
+
+
+@pytest.fixture
+def no_codel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let CoDel drop nothing, where order or completeness is judged: on a busy machine packets wait long enough for it."""
+    monkeypatch.setattr(Codel, "due", lambda *_: 0)
 
 
 @pytest.fixture

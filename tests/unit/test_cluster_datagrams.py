@@ -33,7 +33,6 @@ from lib.datagram_socket import Address, DatagramSocket, Sent
 from lib.datagram_table import Table
 from lib.errors import HostError
 from lib.forward_drop_reasons import Reason
-from lib.session_codel import Codel
 from lib.session_cost import BURST_SECONDS, Cost
 from lib.session_lane_sender import LaneSender
 from lib.settings_transport import AUTO, STREAM
@@ -214,12 +213,8 @@ def counts(hub: Hub) -> tuple[int, int]:
     return channel.sent, channel.received
 
 
-def test_pings_and_udp_go_by_datagrams_and_tcp_by_the_stream(
-    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        Codel, "due", lambda *_: 0
-    )  # on a busy machine TCP waits for so long that it drops one
+@pytest.mark.usefixtures("no_codel")
+def test_pings_and_udp_go_by_datagrams_and_tcp_by_the_stream(hubs: tuple[Hub, Hub]) -> None:
     one, two = hubs
     begin(one, two)
     for hub, other in ((one, two), (two, one)):

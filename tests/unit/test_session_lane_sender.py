@@ -11,7 +11,6 @@ import pytest
 
 from lib import framing, wire_control
 from lib.counters import Traffic
-from lib.session_codel import Codel
 from lib.session_lane_sender import MARK_SECONDS, LaneSender
 from lib.session_lanes import BULK, FOLLOWED, SPARSE
 from lib.session_pacing import Trip
@@ -19,6 +18,7 @@ from lib.stream_tcp import Stream
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
 
+pytestmark = pytest.mark.usefixtures("no_codel")
 A, B = "10.0.0.1", "10.0.0.2"
 
 
@@ -29,12 +29,6 @@ class Two:
         self.far = [far for _, far in ends]
         self.sender = LaneSender(ends[0][0], Traffic(), 1 << 22, float("inf"))
         self.second = self.sender.add(ends[1][0], -100.0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine packets wait for so long that CoDel would drop one; here their order is judged."""
-    monkeypatch.setattr(Codel, "due", lambda *_: 0)
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from tests.support.streams import SECONDS, read_until, stream_pair
 
 BUFFER = 4096
 ENDLESS = float("inf")
+pytestmark = pytest.mark.usefixtures("no_codel")
 A, B = "10.0.0.1", "10.0.0.2"
 
 

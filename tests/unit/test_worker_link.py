@@ -108,7 +108,7 @@ def come(host: str) -> bytes:
 
 
 def wait(end: End, count: int) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         while len(end.seen) < count:
             gevent.sleep(0.001)
 
@@ -155,6 +155,7 @@ def test_how_far_to_go_is_heard_where_it_lies() -> None:
         assert sum(other.turns.values()) == 1, "all of it in one turn"
 
 
+@pytest.mark.usefixtures("no_codel")
 def test_more_than_the_kernel_takes_waits_and_comes_whole() -> None:
     with linked() as (one, other):
         sent = [frame(number, 1000) for number in range(500)]
