@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +19,7 @@ from lib.addresses import (
     without_zone,
 )
 from lib.stream_tcp import format_peer
+from tests.support.lib_trees import lib_trees
 
 CASES = [
     ("hub.test", 8443, "hub.test:8443"),
@@ -119,8 +119,8 @@ NO_ADDRESSES = {
 def test_a_host_and_a_port_are_put_together_in_one_place() -> None:
     """f"{host}:{port}" has no brackets around an IPv6 address; join_host_port has."""
     found = set()
-    for path in sorted((Path(__file__).parents[2] / "lib").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in lib_trees("}:", ":{", '":"', "%s:%d"):
+        for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr):
                 kinds = [part.value if isinstance(part, ast.Constant) else 0 for part in node.values]
                 if any(kinds[at : at + 3] == [0, ":", 0] for at in range(len(kinds))):

@@ -22,6 +22,7 @@ from gevent.server import StreamServer
 
 from lib import ctl_server, service_socket, service_supervisor
 from lib.ctl_server import MAX_LINE, ControlSocket, Streamed
+from tests.support.lib_trees import lib_trees
 from tests.support.netns import ROOT
 
 
@@ -352,9 +353,8 @@ def test_descriptors_that_run_out_are_said(
 def test_captures_are_given_to_the_control_socket_and_the_web_api_alone() -> None:
     """All of lib/: who has to do with captures. The requests of the former are handlers of that socket."""
     uses = []
-    for path in sorted((ROOT / "lib").glob("*.py")):
-        text = path.read_text()
-        for node in ast.walk(ast.parse(text)):
+    for path, tree in lib_trees("tapping", "capture_service"):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node.attr == "handlers" and "tapping" in ast.unparse(node):
                 uses.append((path.name, ast.unparse(node)))
             if isinstance(node, ast.ImportFrom) and node.module == "lib.capture_service":

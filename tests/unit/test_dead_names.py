@@ -57,12 +57,13 @@ def _used_of_others(tree: ast.Module) -> Used:
     used: Used = set()
     modules: dict[str, str] = {}
     """What a module of lib is called here."""
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module == "lib":
             modules |= {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("lib."):
             used |= {(node.module.removeprefix("lib."), alias.name) for alias in node.names}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             used.add((modules[node.value.id], node.attr))
     return used

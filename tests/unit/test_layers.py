@@ -10,6 +10,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -649,8 +650,9 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def _imported(module: str) -> list[str]:
-    return list(_imports(ast.parse((LIB / f"{module}.py").read_text(encoding="utf-8"))))
+@cache
+def _imported(module: str) -> tuple[str, ...]:
+    return tuple(_imports(ast.parse((LIB / f"{module}.py").read_text(encoding="utf-8"))))
 
 
 def _own(module: str) -> set[str]:

@@ -22,6 +22,7 @@ from lib.log_dedup import BUSY, FLOOD, OUTAGE
 from lib.log_events import FOLDED, Entry
 from lib.namespace import Attachment, Namespace
 from lib.route_table import RouteTable
+from tests.support.lib_trees import lib_trees
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("time", "level", "event", "msg")
@@ -58,8 +59,8 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
     """Every call of say() in lib/."""
-    for file in sorted((ROOT / "lib").glob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
+    for file, tree in lib_trees("say("):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
                 yield f"{file.name}:{node.lineno}", node
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lib import config_secrets, service_environment
+from tests.support.lib_trees import lib_trees
 from tests.support.netns import ROOT
 
 NAMES = {name for names, _ in service_environment.READ for name in names}
@@ -30,8 +31,8 @@ def test_the_bootloader_lets_the_same_variables_through() -> None:
 
 def _read_variables() -> Iterator[tuple[str, str]]:
     """(module, name) of every variable that lib reads by a name in its source."""
-    for path in sorted((ROOT / "lib").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, tree in lib_trees("environ"):
+        for node in ast.walk(tree):
             name: ast.expr | None = None
             if isinstance(node, ast.Call) and node.args and "environ" in ast.unparse(node.func):
                 name = node.args[0]

@@ -15,7 +15,7 @@ from lib import settings as settings_module
 from lib.errors import HostError
 from lib.settings import Settings
 from tests.support.configs import checked
-from tests.support.netns import ROOT
+from tests.support.lib_trees import lib_trees
 
 MODULES = {module for modules in service_preload.NEEDED.values() for module in modules}
 COMMANDS = ("cli_", "demo")
@@ -39,10 +39,10 @@ def needs(text: str) -> set[str]:
 
 def _imports() -> Iterator[tuple[str, str]]:
     """(module, what a function in it imports) for every module that works while a process serves."""
-    for path in sorted((ROOT / "lib").glob("*.py")):
+    for path, tree in lib_trees("    import ", "    from "):
         if path.stem.startswith(COMMANDS):
             continue
-        for function in ast.walk(ast.parse(path.read_text())):
+        for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):
                 continue
             for node in ast.walk(function):

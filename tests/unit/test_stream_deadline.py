@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import time
-from pathlib import Path
 
 import gevent
 import pytest
@@ -14,8 +13,7 @@ from gevent.event import Event
 from lib.errors import PluginError, ProtocolError
 from lib.stream_bounded import failing_as
 from lib.stream_deadline import to_its_end, within
-
-LIB = Path(__file__).resolve().parents[2] / "lib"
+from tests.support.lib_trees import lib_trees
 
 
 def late() -> OSError:
@@ -122,8 +120,8 @@ DIALS = {
 
 def test_who_catches_a_deadline_or_a_kill_raises_it_again() -> None:
     found = []
-    for path in sorted(LIB.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in lib_trees("BaseException", "Timeout", "GreenletExit", "except:"):
+        for node in ast.walk(tree):
             if not isinstance(node, ast.ExceptHandler):
                 continue
             names = ast.unparse(node.type) if node.type else "BaseException"
@@ -136,8 +134,8 @@ def test_who_catches_a_deadline_or_a_kill_raises_it_again() -> None:
 
 def test_no_finally_throws_a_deadline_away() -> None:
     """`return`, `break` and `continue` there end the exception that is under way."""
-    for path in sorted(LIB.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in lib_trees("finally:"):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Try):
                 for inside in (inner for part in node.finalbody for inner in ast.walk(part)):
                     assert not isinstance(inside, ast.Return | ast.Break | ast.Continue), path.stem
@@ -145,8 +143,8 @@ def test_no_finally_throws_a_deadline_away() -> None:
 
 def test_deadlines_that_become_errors_are_made_in_one_place() -> None:
     """gevent.Timeout(seconds, OSError()) would be caught as the error of whatever waits. False is no error."""
-    for path in sorted(LIB.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in lib_trees("Timeout"):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
                 ("Timeout", "Timeout.start_new")
             ):
@@ -157,8 +155,8 @@ def test_deadlines_that_become_errors_are_made_in_one_place() -> None:
 def test_names_are_dialled_in_one_place() -> None:
     """Everything else would try one address, or all of them without a deadline."""
     found = set()
-    for path in sorted(LIB.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in lib_trees(".connect", "create_connection"):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
                 ("sock.connect", "client.connect", "create_connection", ".connect_ex")
             ):
