@@ -32,9 +32,10 @@ check: $(VENV)/.dev ## formatting, lint, types, names that nothing uses
 	$(PY) -m vulture
 	$(PY) -m vulture lib tunrouter.py packaging # without the tests: what only they use is dead too
 
-# Flows are told apart by hash(): with this seed the same ones share a place in every run.
+# Flows are told apart by hash(): with this seed the same ones share a place in every run. Bytecode is kept in the
+# checkout, whatever the caller's environment says: each worker, and each start of the program, would compile all anew.
 test: $(VENV)/.dev tools-test tools-resolved ## all tests, JOBS=4 at once; as root, those in network namespaces too
-	PYTHONHASHSEED=1 $(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE PYTHONHASHSEED=1 $(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 page: $(VENV)/.dev tools-test tools-page ## the web page in a real Chromium; pictures of every view in build/page
 	$(PY) -m pytest tests/page $(ARGS)
