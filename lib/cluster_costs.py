@@ -31,12 +31,13 @@ SWEEP_SECONDS = 1.0
 class HostCosts:
     """What the hosts of one link owe."""
 
-    __slots__ = ("_owed", "_swept_at")
+    __slots__ = ("_most", "_owed", "_swept_at")
 
     def __init__(self) -> None:
         self._owed: dict[Place, tuple[float, float]] = {}
         """Host -> seconds that it owed, and when that was."""
-        self._swept_at = 0.0
+        self._swept_at = self._most = 0.0
+        """When it was swept last, and a bound for what any host has owed since then."""
 
     def __len__(self) -> int:
         """How many hosts have owed something lately."""
@@ -49,7 +50,8 @@ class HostCosts:
         """
         if host not in self._owed and len(self._owed) >= MAX_HOSTS:
             return False
-        self._owed[host] = min(MOST_SECONDS, self.owed(host, now) + seconds), now
+        owed = min(MOST_SECONDS, self.owed(host, now) + seconds)
+        self._owed[host], self._most = (owed, now), max(self._most, owed)
         return True
 
     def owed(self, host: Place, now: float) -> float:
@@ -59,7 +61,17 @@ class HostCosts:
 
     def is_dear(self, host: Place, now: float) -> bool:
         """Whether a host owes more than it may."""
-        return host in self._owed and self.owed(host, now) > max(ACCIDENT_SECONDS, BURST_SECONDS * self._part)
+        return host in self._owed and self.owed(host, now) > self._allowed
+
+    @property
+    def may_be_dear(self) -> bool:
+        """Whether any host may be dear, found out without a look at each: never False where one is."""
+        return self._most > ACCIDENT_SECONDS and self._most > self._allowed
+
+    @property
+    def _allowed(self) -> float:
+        """Seconds that a host may owe."""
+        return max(ACCIDENT_SECONDS, BURST_SECONDS * self._part)
 
     @property
     def _part(self) -> float:
@@ -72,3 +84,4 @@ class HostCosts:
             self._swept_at = now
             for host in [host for host in self._owed if not self.owed(host, now)]:
                 del self._owed[host]
+            self._most = max((seconds for seconds, _ in self._owed.values()), default=0.0)

@@ -134,6 +134,11 @@ class Receiver(Unhurried):
         self._skipped = [0, 0, 0]
         """Runs, frames and bytes of this turn that were dropped unseen."""
 
+    @property
+    def by_flow(self) -> bool:
+        """Whether frames have to come flow by flow: some host may cost too much."""
+        return self._costs.may_be_dear
+
     def take(
         self,
         namespace_id: bytes,
@@ -248,7 +253,10 @@ class Receiver(Unhurried):
         end: int,
         now: float,
     ) -> int:
-        """As take, for frames of a host that costs too much: an envelope is of one flow."""
+        """As take, for frames of a host that costs too much.
+
+        They are of one flow, unless they were left of a run that had begun before the host was dear.
+        """
         stop = self._known_flows(sender, data, view, start, end, now)
         packets = count_packets(view[start:stop]) if stop > start else 0
         if stop == end:

@@ -1,11 +1,14 @@
 """A link between two processes of one hub: a pair of sockets, with frames for hosts and claims of hosts.
 
-Knows: how frames are put into envelopes and taken out, what waits where the other worker does not keep up.
+Knows: how frames are sent in runs and in envelopes and taken out, what waits where the other worker does not
+keep up.
 Refuses to know: which links there are (worker_links), how a packet goes on from here (whoever takes frames).
 
-The envelopes are those of links between hubs (cluster_frames), and so is the queue: tenants and flows take
-turns in it. There is no TLS and no keepalive, for the kernel ends the link together with either process.
-On a link with the cluster's process each envelope has the number of the other hub that it is from, or for.
+A run of one host's frames goes as it lies, behind its size (worker_wire), where nothing waits. What has to
+wait goes in envelopes as between hubs (cluster_frames), and the queue is the one of those links: tenants and
+flows take turns in it. There is no TLS and no keepalive, for the kernel ends the link together with either
+process. On a link with the cluster's process each run and each envelope has the number of the other hub that
+it is from, or for.
 
 The other worker is no stranger, but what its clients send may take much time here for nothing. So a link has
 an account like one between hubs (session_cost): its turns are bounded, and a dear one waits for its turn.
@@ -18,13 +21,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import monkey
 
-from lib import cluster_envelopes, cluster_frames, framing, stream_figures, stream_options, worker_wire
-from lib.cluster_link import Receiver
+from lib import (
+    cluster_envelopes,
+    cluster_frames,
+    cluster_link,
+    framing,
+    session_chunks,
+    stream_figures,
+    stream_options,
+    worker_wire,
+)
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -47,6 +58,8 @@ MEASURE_SECONDS, OLD_SECONDS = 0.02, 1.0
 """Seconds over which it is measured how fast the queue drains: at least, and at most."""
 TURN_SECONDS = 0.001
 """How long frames are taken before other sockets have their turn."""
+FLOWS_BYTES = 1 << 13
+"""Bytes of a run in which flows are looked for at a time, where each has to be taken by itself."""
 _IOV_MAX = 1024
 _OriginalSocket = monkey.get_original("socket", "socket")
 _buffer = framing.ReceiveBuffer()
@@ -57,6 +70,14 @@ out of it first, for whoever hears that may let others have their turns meanwhil
 def _no_trip() -> float:
     """Seconds to another worker and back."""
     return 0.0
+
+
+class Receiver(cluster_link.Receiver, Protocol):
+    """What takes frames."""
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether it has to get those of a run flow by flow now."""
 
 
 class WorkerLink:
@@ -76,8 +97,6 @@ class WorkerLink:
         `drops` counts what is dropped in the queue.
         """
         self.name = name
-        self.traffic = Traffic()
-        """What has come and gone by it."""
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
         stream_options.size_buffer(self._sock, socket.SO_SNDBUF, BUFFER_BYTES)
@@ -95,6 +114,9 @@ class WorkerLink:
         """What else it is to be told: none of that is ever dropped, and it goes before all frames."""
         self._rest = memoryview(b"")
         """What is being written, from its first byte that the kernel has not."""
+        self._run, self._left = (0, b""), 0
+        """(number of the hub, namespace) of the run that has begun to come; its bytes that are still to be
+        taken."""
         self._written = self._received = 0
         """Bytes since the link began."""
         self._window, self._allowed = Window(BUFFER_BYTES), Allowed(lambda: self._written)
@@ -105,19 +127,29 @@ class WorkerLink:
     # --- sending
 
     def send(self, namespace: bytes, buffers: Sequence[Buffer], hub: int = 0) -> None:
-        """Send a run of whole frames for hosts at the other worker, or for or from the hub of this number.
+        """Send whole frames of one host here, for the other worker's or for the hub of this number.
 
         It never waits, and they may be reused then.
         """
-        out, packets = cluster_envelopes.enclose(namespace, buffers, hub)
-        self.traffic.sent_packets += packets
-        self.traffic.sent_bytes += sum(map(len, out))
-        if self._writer is None and self._allowed.is_shut(time.monotonic()):
-            self._writer = gevent.spawn(self._write)
-        if self._writer is not None:
+        size = sum(map(len, buffers))
+        if 0 < size <= worker_wire.MAX_RUN and self._is_free():
+            self._begin([worker_wire.head(namespace, size, hub), *buffers])
+        else:
+            self.send_flows(namespace, buffers, hub)
+
+    def send_flows(self, namespace: bytes, buffers: Sequence[Buffer], hub: int = 0) -> None:
+        """Likewise frames of several hosts, or from the hub of this number: each flow goes by itself."""
+        out, _ = cluster_envelopes.enclose(namespace, buffers, hub)
+        if self._is_free():
+            self._begin(out)
+        else:
             self._queue.push(b"".join(out), time.monotonic(), self._drops)
-            return
-        self._begin(out)
+
+    def _is_free(self) -> bool:
+        """Whether nothing has to wait; where it has, there is a writer from now on."""
+        if self._writer is None and self._allowed.upto and self._allowed.is_shut(time.monotonic()):
+            self._writer = gevent.spawn(self._write)
+        return self._writer is None
 
     def tell(self, contents: Iterable[bytes]) -> None:
         """Tell the other worker something beside frames (worker_wire). Never waits."""
@@ -129,8 +161,10 @@ class WorkerLink:
 
     def _begin(self, out: Sequence[Buffer]) -> None:
         """Write what the kernel takes now; a greenlet writes the rest."""
+        if len(out) > _IOV_MAX:
+            out = [b"".join(out)]
         try:
-            sent = self._sock.sendmsg(out[:_IOV_MAX])
+            sent = self._sock.sendmsg(out)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:  # the other worker has ended, which the reader finds out
@@ -213,7 +247,6 @@ class WorkerLink:
     def _begin_turn(self) -> None:
         """Wait for a turn where those of this link are expensive, and begin it."""
         self._turn_of.wait(self._cost, self._hub.loop, self)
-        self._turn_of.begin(self._cost)
 
     def _give_way(self) -> None:
         """Let others have their turns, and begin another one, for what has come already."""
@@ -257,31 +290,70 @@ class WorkerLink:
         """Take whole frames; returns where it stopped. Raises ProtocolError for what belongs on no link."""
         at, until = start, time.monotonic() + TURN_SECONDS
         while at + 2 <= end:
-            begin, after = at + 2, at + 2 + (data[at] << 8 | data[at + 1])
-            if after > end:
-                break
-            if after > begin and data[begin] == worker_wire.MARK:
-                message = worker_wire.decode(bytes(view[begin:after]))
-                if isinstance(message, WindowEnd):
-                    self._allowed.upto = message.upto
-                elif data is _buffer.data:
-                    break
-                else:
-                    self._send_on()  # what came before it was decided by what was known before it
-                    self._told(message)
-                self._cost.forward(1, after - begin, 0)  # a host that comes or goes is of use
+            if self._left:
+                stop = self._take_run(data, view, at, end, until)
+                self._left -= stop - at
             else:
-                hub, namespace = cluster_frames.within_hub(data, begin, after)
-                receiver, frames = self.receiver(hub), begin + cluster_frames.HEADER
-                self._used[receiver] = None
-                self.traffic.received_packets += receiver.take(
-                    namespace, data, view, frames, after, self._cost
-                )
-            at = after
+                stop = self._take_frame(data, view, at, end)
+            if stop == at:
+                break
+            at = stop
             if time.monotonic() > until:
                 break
-        self.traffic.received_bytes += at - start
         return at
+
+    def _take_frame(self, data: bytearray, view: memoryview, at: int, end: int) -> int:
+        """Take a message, an envelope or the head of a run; returns where it ends, `at` where not yet."""
+        begin, after = at + 2, at + 2 + (data[at] << 8 | data[at + 1])
+        if after > end:
+            return at
+        if after == begin or data[begin] != worker_wire.MARK:
+            hub, namespace = cluster_frames.within_hub(data, begin, after)
+            self._take(hub, namespace, data, view, begin + cluster_frames.HEADER, after)
+            return after
+        if worker_wire.is_head(data, begin, after):
+            hub, namespace, self._left = worker_wire.run(data, begin, after)
+            self._run = hub, namespace
+            return after
+        message = worker_wire.decode(bytes(view[begin:after]))
+        if isinstance(message, WindowEnd):
+            self._allowed.upto = message.upto
+        elif data is _buffer.data:
+            return at
+        else:
+            self._send_on()  # what came before it was decided by what was known before it
+            self._told(message)
+        self._cost.forward(1, after - begin, 0)  # a host that comes or goes is of use
+        return after
+
+    def _take_run(self, data: bytearray, view: memoryview, at: int, end: int, until: float) -> int:
+        """Take whole frames of the run that has begun; returns where those end that it has taken."""
+        hub, namespace = self._run
+        first, stop = at + 2 + (data[at] << 8 | data[at + 1]), at + self._left
+        if first > stop:
+            raise ProtocolError("frames of a run are cut off")
+        if self.receiver(hub).by_flow:
+            part = view[at : min(end, stop, max(first, at + FLOWS_BYTES))]
+            for _, frames, _ in session_chunks.chunks(part):
+                begin, at = at, at + len(frames)
+                self._take(hub, namespace, data, view, begin, at)
+                if time.monotonic() > until:
+                    break
+            return at
+        if stop > end:  # else all of it is here, and need not be looked through
+            ends = framing.split(view[at:end])
+            stop = at + ends[-1] if ends else at
+        if stop > at:
+            self._take(hub, namespace, data, view, at, stop)
+        return stop
+
+    def _take(
+        self, hub: int, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int
+    ) -> None:
+        """Have whole frames taken by whoever takes those of this hub now."""
+        receiver = self.receiver(hub)
+        self._used[receiver] = None
+        receiver.take(namespace, data, view, start, end, self._cost)
 
     def close(self) -> None:
         """End the link; only to be called by the greenlet that has read it. What waits is dropped."""

@@ -320,7 +320,7 @@ class Relay:
             hub_log.drops(self.owner.settings.name, sender, reason, detail)
 
     def _send(self, hub: str, link: WorkerLink, namespace: bytes, frames: Sequence[Buffer]) -> None:
-        link.send(namespace, frames, self._number(hub))
+        link.send_flows(namespace, frames, self._number(hub))  # they may be of several hosts
 
     def _to_hub(self, hub: int, namespace: bytes, frames: Sequence[Buffer]) -> None:
         """Pass frames of a worker on to the hub of this number."""

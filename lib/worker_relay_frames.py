@@ -26,7 +26,7 @@ MOST_RUNS = 16
 class ToHub:
     """What takes the frames of a worker that are for one hub."""
 
-    has_rest = False
+    has_rest = by_flow = False
 
     def __init__(self, send: Callable[[bytes, list[memoryview]], None]) -> None:
         """`send` passes a run of whole frames of a namespace on."""

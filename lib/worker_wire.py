@@ -25,6 +25,12 @@ The cluster's process tells workers of other hubs (worker_relay); WHOLE comes fr
     8  upto (8)
            bytes that the other end may have sent since the link began, 0 for any number (session_window)
     9      all other hubs were looked at once (cluster_known), and what is known of them has been told
+
+And this is no message but says what is behind it (worker_link):
+
+   10  number (2), namespace (16), size (4)
+           so many bytes of whole frames follow as they lie: a run of one host, for the hub of this number (0
+           for none). It is in place of an envelope for each flow
 """
 
 from __future__ import annotations
@@ -33,14 +39,18 @@ import struct
 from typing import NamedTuple
 
 from lib.errors import ProtocolError
+from lib.packet import Buffer
 
 MARK = 0xD0
-COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS, WINDOW, KNOWN = 1, 2, 3, 4, 5, 6, 7, 8, 9
+COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS, WINDOW, KNOWN, RUN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+MAX_RUN = 1 << 20
+"""Bytes of the longest run."""
 _HEAD = struct.Struct("!BB16sQB")
 _HUB = struct.Struct("!BBHB")
 _AT = struct.Struct("!BB16sB")
 _SESSIONS = struct.Struct("!BBI")
 _WINDOW = struct.Struct("!BBQ")
+_RUN = struct.Struct("!HBBH16sI")
 _ONE = struct.Struct("!HQB")
 _SIZES = (0, 16)
 
@@ -192,3 +202,23 @@ def _cluster_mark(content: bytes) -> ClusterMark:
     if len(found.mark) != content[end] or not {len(found.namespace), len(found.mark)} <= set(_SIZES):
         raise IndexError
     return found
+
+
+def head(namespace: bytes, size: int, hub: int = 0) -> bytes:
+    """What stands before a run of `size` bytes of whole frames, 1 to MAX_RUN: a frame."""
+    return _RUN.pack(_RUN.size - 2, MARK, RUN, hub, namespace, size)
+
+
+def is_head(data: Buffer, start: int, end: int) -> bool:
+    """Whether the content data[start:end] says that a run follows."""
+    return end - start > 1 and data[start] == MARK and data[start + 1] == RUN
+
+
+def run(data: Buffer, start: int, end: int) -> tuple[int, bytes, int]:
+    """(number of the hub that it is for or 0, namespace, size) of such a run. Raises ProtocolError."""
+    if end - start != _RUN.size - 2:
+        raise ProtocolError("no proper head of a run")
+    _, _, _, hub, namespace, size = _RUN.unpack_from(data, start - 2)
+    if not 0 < size <= MAX_RUN:
+        raise ProtocolError("no run is so long")
+    return hub, namespace, size

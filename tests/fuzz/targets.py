@@ -726,12 +726,16 @@ _LINKED = [entry("10.0.0.1/32", "host-1"), entry("10.0.0.2/32", "host-2"), entry
 
 
 def link_frames(data: bytes) -> None:
-    """What comes by a link: envelopes with frames for a host here, and claims of another worker."""
+    """What comes by a link: envelopes and runs with frames for a host here, and claims of another worker."""
     receiver = _linked().receiver("hub-2")
     buffer, at = bytearray(data + bytes(framing.SLACK)), 0
     view = memoryview(buffer)
     with suppress(ProtocolError):
         for end in framing.split(data):
+            if worker_wire.is_head(data, at + 2, end):
+                _, namespace, size = worker_wire.run(data, at + 2, end)
+                receiver.take(namespace, buffer, view, end, min(len(data), end + size))
+                break
             if data[at + 2 : at + 3] == bytes([worker_wire.MARK]):
                 worker_wire.decode(data[at + 2 : end])
             else:
@@ -889,6 +893,7 @@ def seeds() -> dict[str, list[bytes]]:
         "link_frames": [
             b"".join(cluster_frames.head(_KEY, 7, len(one) + 2) + p.frame(one) for one in (*back, *supers)),
             p.frame(worker_wire.encode(worker_wire.Claim(worker_wire.COME, _KEY, "host-1", 1))),
+            worker_wire.head(_KEY, len(run := b"".join(p.frame(one) for one in (*back, *supers)))) + run,
         ],
         "getent_lines": [b"192.0.2.7       STREAM a.test\n192.0.2.7       DGRAM\nfe80::1%1     STREAM\n"],
         "grpc_answer": [b"\n\n10.0.0.0/8\x12\x06host-1", b"\x08\x01"],

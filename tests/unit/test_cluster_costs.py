@@ -22,9 +22,9 @@ def test_a_host_is_dear_beyond_its_burst_and_nobody_else_for_it() -> None:
     costs = HostCosts()
     assert not costs.is_dear(DEAR, 0.0)
     assert costs.charge(DEAR, BURST_SECONDS, 0.0)
-    assert not costs.is_dear(DEAR, 0.0), "as much as a session may"
+    assert (costs.is_dear(DEAR, 0.0), costs.may_be_dear) == (False, False), "as much as a session may"
     costs.charge(DEAR, 1e-6, 0.0)
-    assert costs.is_dear(DEAR, 0.0)
+    assert (costs.is_dear(DEAR, 0.0), costs.may_be_dear) == (True, True)
     assert not costs.is_dear(INNOCENT, 0.0)
     assert not costs.is_dear((OTHER, "dear"), 0.0), "the host of that name in another namespace"
 
@@ -41,6 +41,7 @@ def test_what_is_owed_fades_and_has_a_bound() -> None:
     assert len(costs) == 1, "it owes something still"
     costs.sweep(until + SWEEP_SECONDS + BURST_SECONDS / FORGIVEN)
     assert not len(costs)
+    assert not costs.may_be_dear
 
 
 @pytest.mark.parametrize("count", [SEVERAL, 16, MAX_HOSTS])
@@ -83,4 +84,5 @@ def test_however_it_is_charged_what_is_owed_stays_within_its_bounds(
         costs.charge(hosts[number], seconds, now)
         assert 0 <= costs.owed(hosts[number], now) <= MOST_SECONDS
         assert costs.owed(hosts[number], now) >= min(seconds, MOST_SECONDS)
+        assert costs.may_be_dear or not any(costs.is_dear(host, now) for host in hosts)
     assert len(costs) <= len({number for number, _, _ in charges})

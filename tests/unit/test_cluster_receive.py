@@ -17,6 +17,7 @@ from lib.capture_fate import Fate
 from lib.cluster_costs import HostCosts
 from lib.forward_decide import decide
 from lib.forward_drop_reasons import Reason
+from lib.forward_enter import MOST_LOOKED
 from lib.namespace import Attachment
 from lib.packet import Buffer, Packet
 from lib.service_turn import Turn
@@ -135,6 +136,32 @@ def test_a_dear_host_is_dropped_and_its_link_is_not_expensive(link: Link) -> Non
     assert link.came == [1000 + number for number in range(50)], "in their order, none lost"
     assert link.drops[Reason.LINK_SHARE] >= 50 * 20
     assert link.drops[Reason.NO_ROUTE] * JUDGED_SECONDS < 4 * BURST_SECONDS, "so little was judged"
+
+
+def test_runs_of_a_worker_have_to_come_flow_by_flow_only_while_somebody_may_be_dear(link: Link) -> None:
+    link.turn(flood(3))
+    assert not link.receiver.by_flow, "to owe a little is nothing"
+    link.became_dear()
+    assert link.receiver.by_flow
+
+
+@pytest.mark.parametrize("small", [frame(GOOD), framing.encode(p.ip(GOOD, HERE, 99, b""))])
+def test_a_long_run_of_small_frames_is_taken_in_turns(link: Link, small: bytes) -> None:
+    """Between workers all that a session has sent in a turn may come as one (worker_link)."""
+    count = framing.RECEIVE // len(small)
+    data = bytearray(small * count + bytes(framing.SLACK))
+    before, turns = 0, 0
+    link.receiver.take(NAMESPACE, data, memoryview(data), 0, count * len(small), link.cost)
+    while True:
+        link.receiver.send(link.cost)
+        now = len(b"".join(link.here.sender.frames)) // len(small)  # type: ignore[attr-defined]
+        assert now - before <= MOST_LOOKED
+        before, turns = now, turns + 1
+        if not link.receiver.has_rest:
+            break
+        link.receiver.go_on(link.cost)
+    assert before == count
+    assert turns >= count / MOST_LOOKED
 
 
 def test_flows_of_the_dear_host_that_are_known_go_on_and_new_ones_have_to_wait(

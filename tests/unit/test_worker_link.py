@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ import gevent
 import gevent.socket
 import pytest
 
-from lib import framing, worker_channel, worker_wire
+from lib import framing, session_cost, worker_channel, worker_wire
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -37,9 +38,13 @@ class End:
         self.turns: Counter[int] = Counter()
         """Turns by passes of the event loop."""
         self.work, self.are_of_use = 0.0, True
-        """Seconds of processor time that each envelope takes, and whether its frames are passed on."""
+        """Seconds of processor time that all taken together needs, and whether its frames are passed on."""
+        self.by_flow = False
+        self.takes: list[tuple[int, int]] = []
+        """(number of the hub, frames) of each that was taken."""
         sock = gevent.socket.socket(fileno=descriptor)
-        self.link = WorkerLink("worker 2", sock, lambda hub: self, self._told, self.drops)
+        self.link = WorkerLink("worker 2", sock, self._receiver, self._told, self.drops)
+        self._hub = 0
         self.error = ""
         self.hearing: Callable[[], object] = lambda: None
         """What is done where something is heard beside frames."""
@@ -52,6 +57,10 @@ class End:
             self.error = str(error)
 
     has_rest = False
+
+    def _receiver(self, hub: int) -> End:
+        self._hub = hub
+        return self
 
     def take(
         self,
@@ -71,6 +80,7 @@ class End:
         for begin, after in zip([0, *ends], ends, strict=False):
             self.frames.append((namespace, bytes(view[start + begin : start + after])))
         self.seen += ["frame"] * len(ends)
+        self.takes.append((self._hub, len(ends)))
         return len(ends)
 
     def send(self, cost: Cost | None = None, /) -> None:
@@ -124,7 +134,6 @@ def test_frames_and_claims_come_in_their_order() -> None:
         assert other.seen == ["host-1", "frame", "frame", "host-2", "host-3"]
         assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
         assert one.frames == [(SPACE, frame(3))]
-        assert (one.link.traffic.sent_packets, other.link.traffic.received_packets) == (2, 2)
 
 
 def test_what_has_come_stays_where_others_receive_while_something_is_heard() -> None:
@@ -153,6 +162,66 @@ def test_how_far_to_go_is_heard_where_it_lies() -> None:
         wait(other, 2)
         assert other.frames == [(SPACE, frame(1)), (SPACE, frame(2))]
         assert sum(other.turns.values()) == 1, "all of it in one turn"
+
+
+def test_a_run_is_taken_as_one_and_by_flow_where_that_is_asked_for() -> None:
+    with linked() as (one, other):
+        run = [frame(1, port=1) + frame(2, port=1), frame(3, port=2)]
+        one.link.send(SPACE, run)
+        wait(other, 3)
+        other.by_flow = True
+        one.link.send(SPACE, run, 4095)
+        wait(other, 6)
+        other.by_flow = False
+        one.link.send_flows(SPACE, run, 7)
+        wait(other, 9)
+        assert other.takes == [(0, 3), (4095, 2), (4095, 1), (7, 2), (7, 1)]
+        assert other.frames == 3 * [
+            (SPACE, one) for one in (frame(1, port=1), frame(2, port=1), frame(3, port=2))
+        ]
+
+
+@pytest.mark.usefixtures("no_codel")
+@pytest.mark.parametrize("by_flow", [False, True])
+@pytest.mark.parametrize("most", [LEAST, 1000, 1 << 18])
+def test_runs_come_whole_however_much_is_read_at_once(
+    by_flow: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said between them does, too; a run may be read in very many parts, or many of them as one."""
+    monkeypatch.setattr(session_cost, "MOST", most)
+    monkeypatch.setattr(session_cost, "LEAST", most)
+    chance = random.Random(most)
+    with linked() as (one, other):
+        other.link._cost.size, other.by_flow = most, by_flow
+        sent: list[tuple[bytes, bytes]] = []
+        for number in range(60):
+            space = bytes([number]) * 16
+            sizes = [chance.choice([0, 3, 40, 1400, 60_000]) for _ in range(chance.randrange(1, 9))]
+            frames = [frame(number, size, chance.randrange(5)) for size in sizes]
+            one.link.send(space, [b"".join(frames[:3]), *frames[3:]])
+            one.link.tell([come(f"host-{number}")])
+            sent += ((space, one) for one in frames)
+            wait(other, len(sent) + number + 1)
+        assert other.frames == sent
+        assert not one.drops.dropped
+
+
+def test_a_run_of_very_many_pieces_is_written_at_once() -> None:
+    with linked() as (one, other):
+        sent = [frame(number, 4) for number in range(3000)]
+        one.link.send(SPACE, sent)
+        assert one.link._writer is None
+        wait(other, 3000)
+        assert [found for _, found in other.frames] == sent
+        assert len(other.takes) < 100
+
+
+def test_a_run_that_is_too_long_goes_by_flow() -> None:
+    with linked() as (one, other):
+        sent = [frame(number, 60_000) for number in range(20)]
+        one.link.send(SPACE, sent)
+        wait(other, 20)
+        assert [found for _, found in other.frames] == sent
 
 
 @pytest.mark.usefixtures("no_codel")
@@ -195,7 +264,7 @@ def test_a_claim_is_never_lost_where_frames_are() -> None:
 
 def test_turns_are_bounded_and_what_comes_to_nothing_costs_the_link() -> None:
     with linked() as (one, other):
-        other.work = 0.0005
+        other.work, other.by_flow = 0.0005, True
         for other.are_of_use in (True, False):
             other.turns.clear()
             before = len(other.seen)
@@ -231,12 +300,32 @@ def test_the_end_of_one_is_the_end_of_both() -> None:
         other.link.send(SPACE, [frame(1)])  # to nobody, and nothing is raised
 
 
-@pytest.mark.parametrize("content", [b"\x45....", b"\xe1\x00" + bytes(30), b"\xd0\x07" + bytes(30), b"\xd0"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"\x45....", b"\xe1\x00" + bytes(30), b"\xd0\x07" + bytes(30), b"\xd0"),
+        *(b"\xd0\x0a", worker_wire.head(SPACE, 1)[2:-1], worker_wire.head(SPACE, 1)[2:] + b"\x00"),
+        *(worker_wire.head(SPACE, 0)[2:], worker_wire.head(SPACE, worker_wire.MAX_RUN + 1)[2:]),
+    ],
+)
 def test_what_belongs_on_no_link_ends_it(content: bytes) -> None:
     with linked() as (one, other):
         one.link._sock.send(framing.encode(content))
         other.reading.join(5)
         assert other.error
+
+
+@pytest.mark.parametrize("by_flow", [False, True])
+@pytest.mark.parametrize("frames", [frame(1)[:-1], frame(1) + frame(2)[:1], frame(1) + frame(2)[:-1]])
+def test_a_run_whose_frames_are_cut_off_ends_it(frames: bytes, by_flow: bool) -> None:
+    """Though what follows would complete them."""
+    with linked() as (one, other):
+        other.by_flow = by_flow
+        one.link._sock.send(worker_wire.head(SPACE, len(frames)) + frames)
+        one.link.send(SPACE, [frame(3)])
+        other.reading.join(5)
+        assert other.error
+        assert (SPACE, frame(3)) not in other.frames
 
 
 def test_a_worker_that_reads_slowly_has_little_on_its_way() -> None:

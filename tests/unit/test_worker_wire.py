@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import worker_wire
+from lib import framing, worker_wire
 from lib.errors import ProtocolError
 from lib.worker_wire import (
     Claim,
@@ -90,3 +90,30 @@ def test_a_message_that_is_cut_off_is_none(message: Message) -> None:
 def test_what_is_no_message(content: bytes) -> None:
     with pytest.raises(ProtocolError):
         worker_wire.decode(content)
+
+
+@given(SPACES, st.integers(1, worker_wire.MAX_RUN), st.integers(0, 4095))
+def test_the_head_of_a_run_comes_back(space: bytes, size: int, hub: int) -> None:
+    head = worker_wire.head(space, size, hub)
+    assert framing.split(head) == [len(head)]
+    assert worker_wire.is_head(head, 2, len(head))
+    assert worker_wire.run(head, 2, len(head)) == (hub, space, size)
+
+
+@given(MESSAGES)
+def test_no_message_is_the_head_of_a_run(message: Message) -> None:
+    whole = worker_wire.encode(message)
+    assert not worker_wire.is_head(whole, 0, len(whole))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_the_head_of_a_run_or_none(data: bytes) -> None:
+    for content in (data, bytes([worker_wire.MARK, worker_wire.RUN]) + data):
+        whole = b"".join([len(content).to_bytes(2, "big"), content])
+        if not worker_wire.is_head(whole, 2, len(whole)):
+            continue
+        try:
+            hub, space, size = worker_wire.run(whole, 2, len(whole))
+        except ProtocolError:
+            continue
+        assert worker_wire.head(space, size, hub) == whole
