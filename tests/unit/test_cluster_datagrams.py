@@ -616,5 +616,9 @@ def test_what_datagrams_leave_for_later_does_not_keep_the_stream_from_being_read
     for one, two in pair(Hub("hub-1", channel=AUTO), Hub("hub-2", channel=AUTO)):
         one.send("hub-2", tcp())
         wait_for(lambda one=one, two=two: one.links.link_with("hub-2") and two.links.link_with("hub-1"))
-        link_of(one).control.ask(time.monotonic())
-        wait_for(lambda one=one: link_of(one).control.liveness.rtt)
+
+        def is_answered(one: Hub = one) -> bool:
+            link_of(one).control.ask(time.monotonic())
+            return bool(link_of(one).control.liveness.rtt)
+
+        wait_for(is_answered)

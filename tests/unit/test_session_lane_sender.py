@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import framing, wire_control
+from lib import framing, session_lanes, wire_control
 from lib.counters import Traffic
 from lib.session_lane_sender import MARK_SECONDS, LaneSender
 from lib.session_lanes import BULK, FOLLOWED, SPARSE
@@ -107,8 +107,11 @@ def test_a_flow_is_in_order_though_the_far_end_reads_the_first_lane_first(two: T
     assert {lane for lane, _ in far.passed_on} == {BULK, SPARSE}
 
 
-def test_what_is_held_back_comes_in_its_order() -> None:
+def test_what_is_held_back_comes_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The far end of the sparse lane reads nothing for a while, so the flow cannot move by itself."""
+    monkeypatch.setattr(
+        session_lanes, "HOLD_SECONDS", 60.0
+    )  # after 300 ms it would go on whatever has arrived
     count = FOLLOWED // 1300 + 100
     with stream_pair() as one, stream_pair(4096) as other:
         two = Two([one, other])
