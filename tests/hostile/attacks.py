@@ -474,6 +474,7 @@ ATTACKS = (
     Attack("HELLO again and again", streams.hellos, greets=True),
     Attack("bad control frames", streams.bad_control, greets=True),
     Attack("SETTINGS of very many routes", streams.settings, greets=True),
+    Attack("replies to SETTINGS", streams.settings_replies, greets=True),
     Attack("new flows that 100 rules deny", streams.denied_flows, hub=LISTED),
     Attack("new flows to nowhere", streams.nowhere),
     Attack("packets too big", streams.too_big),

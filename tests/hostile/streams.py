@@ -10,7 +10,7 @@ import random
 import struct
 from collections.abc import Iterable, Iterator
 
-from lib import cluster_frames, packet_offload, wire_control
+from lib import cluster_frames, packet_offload, push_settings, wire_control
 from lib.ids import NO_NAMESPACE
 from tests.support import packets as p
 
@@ -83,6 +83,11 @@ def settings(number: int) -> bytes:
         bytes([wire_control.MARK, 8]) + struct.pack("!BH", 3, size) + bytes(size) for size in (65_000, 2048)
     )
     return repeated(many, *[most] * 32)
+
+
+def settings_replies(number: int) -> bytes:
+    """Replies to SETTINGS, which are short: a turn brings thousands."""
+    return repeated(wire_control.encode_settings(push_settings.numbered(number)))
 
 
 def bad_control(number: int) -> bytes:
