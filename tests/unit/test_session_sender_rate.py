@@ -122,7 +122,7 @@ def fill(wire: Wire, sender: SessionSender) -> None:
     wire.feed = feed
     while sender.writer is None:
         sender.send([PACKET])
-    with gevent.Timeout(SECONDS):
+    with gevent.Timeout(4 * SECONDS):  # some seconds of computing
         sender.wait_drained()
 
 

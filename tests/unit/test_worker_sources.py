@@ -348,7 +348,7 @@ def test_a_reload_while_a_reading_is_looked_at_loses_nothing(
     assert looking.wait(60)
     more = SourceSettings((web.source,), reload=3600.0)
     main.away[1].tables.apply(Settings(tables=(TableSettings("r", more=more),)))
-    assert main.away[1].rows == 2, "the new feed looks at it"
+    wait_for(lambda: main.away[1].rows == 2)  # the new feed looks at it
     wait_for(lambda: main.sources.loaded)
     assert (main.error(), main.rows(), web.asked) == ("", [2, 2], 2)
 
