@@ -67,8 +67,9 @@ def begin_flows(stack: ExitStack, topology: Topology, back: int) -> list[numbere
         stack.enter_context(numbered.udp(*ends[::-1], OVERLAY_2, OVERLAY_1, number, 0.004))
         for number in range(7002, 7002 + back)
     ]
+    numbered.wait(flows, 50)
     for flow in flows:
-        flow.wait(50)
+        stack.callback(flow.end)
     return flows
 
 
@@ -99,11 +100,11 @@ def test_a_killed_hub_costs_a_flow_less_than_a_second(active: Active) -> None:
         numbered.tcp(*ends, OVERLAY_2, 7003) as stream,
     ):
         flows = (there, back, stream)
-        for flow in flows:
-            flow.wait(30)
+        numbered.wait(flows, 30)
         active.hubs[home].stop(signal.SIGKILL)
+        numbered.wait(flows, 150)
         for flow in flows:
-            flow.wait(150)
+            flow.end()
     assert max(flow.longest_gap for flow in flows) < 1.0
     assert len(set(there.numbers)) == len(there.numbers)
     assert stream.numbers == list(range(stream.sent)), "of a connection everything arrives"
@@ -127,8 +128,7 @@ def test_a_hub_that_ends_costs_no_packet(active: Active, keeps: int) -> None:
     with ExitStack() as stack:
         flows = begin_flows(stack, topology, 8)  # by a hash they are spread over both hubs
         assert active.hubs[home].stop(signal.SIGTERM) == 0
-        for flow in flows:
-            flow.wait(50)
+        numbered.wait(flows, 50)
     for flow in flows:
         assert flow.lost == []
         assert len(flow.numbers) == flow.sent, "nothing twice"
@@ -149,8 +149,7 @@ def test_hubs_that_trust_each_other_and_have_no_secret_are_one_cluster(active: A
     with ExitStack() as stack:
         flows = begin_flows(stack, topology, 4)
         assert active.hubs[home].stop(signal.SIGTERM) == 0
-        for flow in flows:
-            flow.wait(50)
+        numbered.wait(flows, 50)
     assert [flow.lost for flow in flows] == [[]] * len(flows)
 
 
@@ -179,8 +178,7 @@ def test_a_host_that_is_drained_loses_no_packet(active: Active, keeps: int, othe
             client.wait_line("connected to .*:9443", after=seen)
             client.wait_line("connected to .*:8443", after=seen)
         active.hubs[home].wait_line("host-1. left: ", after=lines)
-        for flow in flows:
-            flow.wait(50)
+        numbered.wait(flows, 50)
     for flow in flows:
         assert flow.lost == []
         assert len(flow.numbers) == flow.sent, "nothing twice"

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.support.netns import Namespace, in_namespace
 
@@ -63,14 +63,15 @@ class Numbered:
 
     def wait(self, more: int) -> None:
         """Wait until so many more have arrived."""
-        until, least = time.monotonic() + 30, len(self.arrived) + more
-        while len(self.arrived) < least:
-            assert time.monotonic() < until, f"{len(self.arrived)} of {self.sent} have arrived"
-            time.sleep(EVERY)
+        wait((self,), more)
+
+    def end(self) -> None:
+        """Send no more; of several flows that all end, what is on the way is awaited at the same time then."""
+        self._over.set()
 
     def stop(self) -> None:
         """End; what is on the way arrives."""
-        self._over.set()
+        self.end()
         for thread in self._threads:
             thread.join(5)
 
@@ -103,6 +104,15 @@ class Numbered:
     @property
     def lost(self) -> list[int]:
         return sorted(set(range(self.sent)) - set(self.numbers))
+
+
+def wait(flows: Iterable[Numbered], more: int) -> None:
+    """Wait until so many more of each flow have arrived."""
+    until, least = time.monotonic() + 30, [(flow, len(flow.arrived) + more) for flow in flows]
+    for flow, number in least:
+        while len(flow.arrived) < number:
+            assert time.monotonic() < until, f"{len(flow.arrived)} of {flow.sent} have arrived"
+            time.sleep(EVERY)
 
 
 @contextlib.contextmanager
