@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.load import iperf3, transfer
+from tests.support.load import iperf3_rate, transfer
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Topology, in_namespace
 from tests.support.program import (
     OVERLAY_1,
@@ -47,8 +47,8 @@ def both(topology: Topology) -> None:
 
 
 def bandwidth(topology: Topology) -> float:
-    """MB a second of one TCP stream from host-1 to host-2, over two seconds."""
-    return iperf3(topology.host_1, topology.host_2, OVERLAY_2, "-t", "2") / 2 / (1 << 20)
+    """MB a second of one TCP stream from host-1 to host-2, over a second; a limiter's burst is a tenth of that."""
+    return iperf3_rate(topology.host_1, topology.host_2, OVERLAY_2, "-t", "1") / (1 << 20)
 
 
 LIMITERS = "limiters: [{name: l, limits: [%s]}]\n"

@@ -53,12 +53,22 @@ def _send(client: socket.socket, blocks: int, digest: hashlib._Hash) -> None:
 
 def iperf3(sender: Namespace, receiver: Namespace, address: str, *options: str) -> int:
     """iperf3 with 8 MB, or with `-t SECONDS` for so long, towards an address of the receiver; returns the bytes received."""
+    return int(_received(sender, receiver, address, *options)["bytes"])
+
+
+def iperf3_rate(sender: Namespace, receiver: Namespace, address: str, *options: str) -> float:
+    """As iperf3; returns the bytes a second that were received."""
+    return float(_received(sender, receiver, address, *options)["bits_per_second"]) / 8
+
+
+def _received(sender: Namespace, receiver: Namespace, address: str, *options: str) -> dict[str, float]:
     server = receiver.popen("iperf3", "-s", "-1", "--forceflush")
     server.wait_line("Server listening")
     end = () if "-t" in options else ("-n", "8M")
     said = sender.run("iperf3", "-c", address, *end, "--json", *options)
     server.wait()
-    return int(json.loads(said)["end"]["sum_received"]["bytes"])
+    found: dict[str, float] = json.loads(said)["end"]["sum_received"]
+    return found
 
 
 def udp(namespace: Namespace, address: str = "", port: int = 0, timeout: float = 5.0) -> socket.socket:
