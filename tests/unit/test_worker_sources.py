@@ -144,6 +144,11 @@ class Main:
         self.crew.workers.pop(worker.number, None)
         worker.channel.close()
 
+    def all_apply(self, settings: Settings) -> None:
+        """All workers use other settings, at the same time: a reading is judged once each of them has looked at it."""
+        applying = [gevent.spawn(one.tables.apply, settings) for one in self.away.values()]
+        gevent.joinall(applying, raise_error=True)
+
     def rows(self) -> list[int]:
         return [one.rows for one in self.away.values()]
 
@@ -312,8 +317,7 @@ def test_other_sources_after_a_reload(web: Web, begin: Callable[..., Main], tmp_
     main.wait(1, 1)
     new = router(FileSource(str(path)), web.source)
     main.sources.apply(new, Settings())
-    for one in main.away.values():
-        one.tables.apply(new)
+    main.all_apply(new)
     main.sources.leave(new)
     assert main.rows() == [2, 2]
     other = tmp_path / "other"
@@ -322,8 +326,7 @@ def test_other_sources_after_a_reload(web: Web, begin: Callable[..., Main], tmp_
     main.wait(3, 3)
     newest = router(FileSource(str(path)))
     main.sources.apply(newest, Settings())
-    for one in main.away.values():
-        one.tables.apply(newest)
+    main.all_apply(newest)
     main.sources.leave(newest)
     assert main.rows() == [2, 2]
     wait_for(lambda: all(one.messages[-1]["do"] == "forget" for one in main.away.values()))
