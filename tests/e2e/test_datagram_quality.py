@@ -82,8 +82,11 @@ def test_udp_that_is_blocked_or_shaped(topology: Topology, write: Write, tmp_pat
     topology.hub.run("nft", block.replace("RULE", "drop"))
     assert pings(topology.host_1, OVERLAY_2, 20) >= 8
     assert pings(topology.host_1, OVERLAY_2, 5) == 5
-    bad = channel_of(near)
-    assert (bad["state"], bad["reason"]) == ("bad", "datagrams are not answered any more")
+    wait_for(lambda: channel_of(near)["state"] == "bad")  # on a slow machine it is tried again just now
+    assert channel_of(near)["reason"] in (
+        "datagrams are not answered any more",
+        "datagrams of 1,280 bytes do not pass",
+    )
     topology.hub.run("nft", "delete table ip t")
 
     # it is tried again: the first time, or the second one where this machine is slow
