@@ -634,13 +634,15 @@ def test_which_sessions_elsewhere_are_ones_that_a_client_has_moved_to(
 def test_another_client_of_the_same_name_replaces_one_that_moves_once_it_has_had_time_to(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_drain, "MOVE_SECONDS", 0.0)
+    monkeypatch.setattr(hub_drain, "MOVE_SECONDS", 0.5)
     world.hosts.replaces = lambda session, hub: True
     old = world.join("host-2", b"i" * 16)
     old.is_moving = True
     world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"j" * 16)
     assert old.sender.closed == ""  # type: ignore[attr-defined]
-    gevent.sleep(0.01)
+    with gevent.Timeout(30):
+        while not old.sender.closed:  # type: ignore[attr-defined]
+            gevent.sleep(0.01)
     assert "of the same host name at hub hub-2" in old.sender.closed  # type: ignore[attr-defined]
 
 
