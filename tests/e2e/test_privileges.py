@@ -8,7 +8,8 @@ import pwd
 import signal
 import stat
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,11 +57,13 @@ def state(process: Process) -> dict[str, str]:
     return found
 
 
-def let_in(path: Path) -> None:
-    """Let another user enter a test's directory, to read the configuration again."""
-    for directory in (path, *path.parents):
-        if directory != Path("/") and directory.owner() == "root" and "pytest" in str(directory):
-            directory.chmod(0o755)
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may enter. pytest's own are closed, by each of its runs anew."""
+    with tempfile.TemporaryDirectory(prefix="tunrouter-test-", ignore_cleanup_errors=True) as made:
+        path = Path(made)
+        path.chmod(0o755)
+        yield path
 
 
 def used(control: str) -> set[str]:
@@ -74,7 +77,6 @@ def test_a_hub_keeps_nothing_and_a_client_what_routes_need(
     topology: Topology, write: Write, tmp_path: Path
 ) -> None:
     nobody = pwd.getpwnam("nobody")
-    let_in(tmp_path)
     control = str(tmp_path / "hub.sock")
     for namespace in (topology.hub, topology.host_1):
         namespace.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno")
@@ -141,7 +143,6 @@ for option in (0, socket.SO_REUSEADDR, socket.SO_REUSEPORT):
 def test_sessions_of_a_hub_that_gave_up_root_have_sockets_at_its_port_and_no_other_user(
     topology: Topology, write: Write, tmp_path: Path
 ) -> None:
-    let_in(tmp_path)
     text = "user: nobody\n" + example("server.yml").replace("type: tcp", "type: tls")
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))
     hub.wait_line("user nobody from here on")
@@ -170,7 +171,6 @@ def listeners(namespace: Namespace) -> list[str]:
 def test_a_listener_that_a_reload_opens_has_what_only_root_may_choose(
     topology: Topology, write: Write, tmp_path: Path
 ) -> None:
-    let_in(tmp_path)
     control = str(tmp_path / "hub.sock")
     topology.hub.run("sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno")
     text = example("server.yml").replace("type: tcp", f"type: tcp\n      metadata: {{congestion: {ROOTS}}}")

@@ -42,6 +42,7 @@ def run(path: Path, text: str, *arguments: str, **environment: str) -> str:
     file = path / "test_made.py"
     file.write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    command.append(f"--basetemp={path / 'base'}")  # else it would clear up what is of the run that this is in
     done = subprocess.run(
         [*command, f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml"), *arguments, str(file)],
         cwd=ROOT,
