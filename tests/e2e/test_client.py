@@ -22,6 +22,7 @@ from tests.support.netns import (
     Process,
     Topology,
 )
+from tests.support.numbered import SO_RCVBUFFORCE
 from tests.support.program import (
     NAMESPACE_1,
     OVERLAY_1,
@@ -41,7 +42,6 @@ from tests.support.program import (
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 Write = Callable[[str, str], str]
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
 def server(write: Write) -> str:

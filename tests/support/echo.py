@@ -13,9 +13,11 @@ import itertools
 import os
 import re
 import socket
+import struct
 import time
 from ipaddress import ip_address
 
+from tests.support import packets
 from tests.support.netns import in_namespace
 
 PATIENCE = 5.0
@@ -76,10 +78,9 @@ def unanswered(said: str) -> list[int]:
 
 def _request(version: int, ident: int, number: int) -> bytes:
     """An echo request of 64 bytes, as ping's; of ICMPv6 the kernel sets the checksum."""
-    words = [_REQUEST[version] << 8, 0, ident, number, *range(28)]
-    total = sum(words)
-    words[1] = ~(total + (total >> 16)) & 0xFFFF if version == 4 else 0
-    return b"".join(word.to_bytes(2, "big") for word in words)
+    body = struct.pack("!32H", _REQUEST[version] << 8, 0, ident, number, *range(28))
+    total = 0xFFFF - packets.ones_sum(body) if version == 4 else 0
+    return body[:2] + struct.pack("!H", total) + body[4:]
 
 
 def _read(data: bytes, version: int, ident: int) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from tests.support.netns import Namespace, in_namespace
 _NUMBER = struct.Struct("!I")
 EVERY = 0.01
 SO_RCVBUFFORCE = 33
-"""Not in Python's socket module."""
+"""asm-generic/socket.h; not in Python's socket module."""
 STALL = 0.05
 """By so many seconds a thread wakes too late where it was not let run."""
 
