@@ -17,19 +17,18 @@ both directions. A hub that no link reaches is passed over where a host has anot
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from lib import cluster_frames, cluster_ways, hub_drain, ids, packet_offload
 from lib.bounded_dict import BoundedDict
+from lib.cluster_elsewhere import LinkedHosts
 from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
 from lib.cluster_registry import MAX_HUBS
-from lib.cluster_ways import FarGateway, Registry, Send, Way
+from lib.cluster_ways import Registry, Send, Way
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
@@ -61,67 +60,6 @@ class Claims(Protocol):
 
     def leave(self, place: Place) -> None:
         """A host has no session here any more."""
-
-
-@dataclass(slots=True, eq=False)
-class _Elsewhere:
-    """The hosts of one namespace at other hubs (namespace_elsewhere.Elsewhere)."""
-
-    hosts: Hosts
-    namespace: Namespace
-    seconds: float = math.inf
-    table: None = None
-    """Attachments have a bound for all namespaces (MAX_HOSTS), and what is here goes with them."""
-    gateways: BoundedDict[str, FarGateway] = field(default_factory=lambda: BoundedDict(MAX_HOSTS))
-    """Those that were asked for, each with what its flows go to."""
-
-    def gateway(self, host: str, now: float) -> FarGateway | None:
-        """The host with an attachment at each hub by which it is reached; None where it is at none."""
-        known = self.gateways.get(host)
-        if known is not None and all(one.live for one in known.attachments):
-            return known
-        return self._look_up(host, known)
-
-    def _look_up(self, host: str, known: FarGateway | None) -> FarGateway | None:
-        """Look at which hubs a host is now; flows stay where they are, as far as that lives."""
-        hubs = self.hosts.ways((self.namespace.id, host))
-        if not hubs:
-            self.gateways.pop(host, None)
-            return None
-        there = [self.hosts.attachment(self.namespace, host, hub) for hub in hubs]
-        if known is None:
-            known = FarGateway(host)
-            known.bound_flows(there[0].max_flows)
-        known.attachments = there
-        self.gateways.renew(host, known)
-        return known
-
-    def at(self, host: str, hub: str, now: float) -> Attachment | None:
-        """The attachment of a host at one hub; None if it is not there."""
-        is_there = any(one.name == hub for one in self.hosts.registry.where((self.namespace.id, host)))
-        return self.hosts.attachment(self.namespace, host, hub) if is_there else None
-
-    def known(self, host: str) -> FarGateway | None:
-        """As gateway: everything is known."""
-        return self.gateway(host, 0.0)
-
-    def came(self, attachment: Attachment, flow: bytes) -> None:
-        """A flow came from a host by one of its hubs: replies to it go by the same."""
-        known = self.gateways.get(attachment.host) or self._look_up(attachment.host, None)
-        if known is not None and len(known.attachments) > 1 and attachment in known.attachments:
-            known.reply_by(attachment, flow)
-
-    def outdate(self, host: str) -> None:
-        """A host is perhaps at other hubs now."""
-        if (known := self.gateways.get(host)) is not None:
-            self._look_up(host, known)
-
-    def find(self, host: str) -> None:
-        """Everything is known."""
-
-    def park(self, host: str, attachment: Attachment, frame: bytes) -> bool:
-        """Returns False: nothing has to be found out."""
-        return False
 
 
 class Hosts:
@@ -186,9 +124,9 @@ class Hosts:
             self.lost.pop(hub, None)
         self.changed([place for place, there in self._attachments.items() if hub in there or not is_it])
 
-    def elsewhere(self, namespace: Namespace) -> _Elsewhere:
+    def elsewhere(self, namespace: Namespace) -> LinkedHosts:
         """The hosts of a namespace at other hubs."""
-        return _Elsewhere(self, namespace)
+        return LinkedHosts(self, namespace)
 
     def attachment(self, namespace: Namespace, host: str, hub: str) -> Attachment:
         """The attachment of a host at a hub."""
@@ -250,7 +188,7 @@ class Hosts:
             attachment.live = False
             attachment.forget()
             elsewhere = attachment.namespace.elsewhere
-            if not there and isinstance(elsewhere, _Elsewhere):
+            if not there and isinstance(elsewhere, LinkedHosts):
                 elsewhere.gateways.pop(attachment.host, None)
         if not there:
             self._attachments.pop(place, None)
@@ -267,7 +205,7 @@ class Hosts:
             if namespace is None:
                 continue
             outdated.add(namespace)
-            if isinstance(namespace.elsewhere, _Elsewhere):
+            if isinstance(namespace.elsewhere, LinkedHosts):
                 namespace.elsewhere.outdate(host)
             for session in namespace.sessions_of(host) if not self.keeps else ():
                 for hub in self.registry.where(place):

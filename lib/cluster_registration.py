@@ -15,7 +15,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import count
 
 import gevent
@@ -24,7 +24,6 @@ from gevent.pool import Pool
 
 from lib import ids
 from lib.errors import PluginError
-from lib.namespace import Attachment
 from lib.plugin_client import SdPlugin, SdService
 from lib.service_scheduling import in_steps
 from lib.service_supervisor import Task
@@ -77,8 +76,8 @@ class Registration:
         what became of each call: None, or an error. Tells nothing before start()."""
         self._plugin, self._node, self._address, self._renew = plugin, node, address, renew
         self._heard = heard
-        self._entries: dict[Attachment, _Entry] = {}
-        self._due: list[tuple[float, int, Attachment]] = []
+        self._entries: dict[Hashable, _Entry] = {}
+        self._due: list[tuple[float, int, Hashable]] = []
         """A heap of (when, number, session), with places that do not count any more."""
         self._ended: deque[SdService] = deque(maxlen=MAX_ENDED)
         self._numbers = count()
@@ -99,6 +98,9 @@ class Registration:
         """All sessions."""
         return len(self._entries)
 
+    def __contains__(self, session: Hashable) -> bool:
+        return session in self._entries
+
     def start(self) -> None:
         """Begin to tell."""
         self._task.start()
@@ -117,16 +119,16 @@ class Registration:
             last.kill(block=False)
         self._entries.clear()
 
-    def entered(self, attachment: Attachment) -> None:
-        """A session has begun."""
-        name = name_of(attachment.namespace.id, attachment.host)
+    def entered(self, session: Hashable, namespace: bytes, host: str) -> None:
+        """A session of a host has begun. `session` is whatever stands for it, as for left()."""
+        name = name_of(namespace, host)
         service = SdService(ids.format_uuid(os.urandom(16)), name, self._node, "udp", self._address)
-        entry = self._entries[attachment] = _Entry(service)
-        self._put(attachment, entry, 0.0)
+        entry = self._entries[session] = _Entry(service)
+        self._put(session, entry, 0.0)
 
-    def left(self, attachment: Attachment) -> None:
+    def left(self, session: Hashable) -> None:
         """A session has ended."""
-        entry = self._entries.pop(attachment, None)
+        entry = self._entries.pop(session, None)
         if entry is not None and entry.is_known:
             self._ended.append(entry.service)
             self._bell.set()
@@ -142,23 +144,23 @@ class Registration:
         """
         if self._missed:
             self._missed = False
-            for attachment, entry in self._entries.items():
+            for session, entry in self._entries.items():
                 if entry.is_known:
-                    self._put(attachment, entry, 0.0)
+                    self._put(session, entry, 0.0)
                     break
         if self._failed_at and time.monotonic() - self._failed_at >= PAUSE[0]:
             self._pause, self._resume_at = PAUSE[0], 0.0
             self._bell.set()
 
-    def _put(self, attachment: Attachment, entry: _Entry, at: float) -> None:
+    def _put(self, session: Hashable, entry: _Entry, at: float) -> None:
         entry.number = next(self._numbers)
-        heapq.heappush(self._due, (at, entry.number, attachment))
+        heapq.heappush(self._due, (at, entry.number, session))
         if len(self._due) > 2 * len(self._entries) + SPARE:
             self._due = [one for one in self._due if self._counts(one)]
             heapq.heapify(self._due)
         self._bell.set()
 
-    def _counts(self, due: tuple[float, int, Attachment]) -> bool:
+    def _counts(self, due: tuple[float, int, Hashable]) -> bool:
         """Whether a place in the heap counts: its session is there, and has no later one."""
         entry = self._entries.get(due[2])
         return entry is not None and entry.number == due[1]
@@ -166,10 +168,10 @@ class Registration:
     def _tell_anew(self) -> None:
         """Tell the sd of every session anew: it may have forgotten them."""
         now = time.monotonic()
-        for attachment, entry in in_steps(list(self._entries.items())):
-            if entry.is_known and self._entries.get(attachment) is entry:
+        for session, entry in in_steps(list(self._entries.items())):
+            if entry.is_known and self._entries.get(session) is entry:
                 entry.is_known = False
-                self._put(attachment, entry, now + random.random() * SPREAD_SECONDS)
+                self._put(session, entry, now + random.random() * SPREAD_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -196,7 +198,7 @@ class Registration:
             self._pool.spawn(self._tell, due[2], self._entries[due[2]])
         return True
 
-    def _tell(self, attachment: Attachment, entry: _Entry) -> None:
+    def _tell(self, session: Hashable, entry: _Entry) -> None:
         """Register a session, or renew it."""
         service = entry.service
         try:
@@ -208,8 +210,8 @@ class Registration:
         except PluginError as error:
             entry.is_known = False
             self._fail(error)
-            if attachment in self._entries:
-                self._put(attachment, entry, 0.0)  # once it is not left alone any more
+            if session in self._entries:
+                self._put(session, entry, 0.0)  # once it is not left alone any more
             return
         self._heard(None)
         self._pause = PAUSE[0]
@@ -217,8 +219,8 @@ class Registration:
             self._failed_at = 0.0
             self._tell_anew()
         entry.is_known = True
-        if self._entries.get(attachment) is entry:
-            self._put(attachment, entry, time.monotonic() + self._renew)
+        if self._entries.get(session) is entry:
+            self._put(session, entry, time.monotonic() + self._renew)
         else:  # it has ended meanwhile
             self._ended.append(service)
             self._bell.set()

@@ -15,7 +15,8 @@ from lib import service_supervisor
 from lib.counters import Traffic
 
 if TYPE_CHECKING:
-    from lib.cluster_entrypoint import Entrypoint
+    from lib.cluster_entrypoint_port import EntrypointPort
+    from lib.cluster_far_hubs import FarHubs
     from lib.cluster_live import Cluster
     from lib.worker_links import WorkerLinks
 
@@ -42,10 +43,10 @@ def is_member() -> bool:
 
 def counted() -> Iterator[Counted]:
     """The counters of each other hub."""
-    for one in entrypoints():
-        yield Counted(one.settings.name, "", one.entry.address, one.traffic)
-        for hub in list(one.hubs.values()):
-            yield Counted(one.settings.name, hub.address, hub.address, hub.traffic)
+    for far in far_hubs():
+        yield Counted(far.service, "", far.entry.address, far.traffic)
+        for hub in far.all():
+            yield Counted(far.service, hub.address, hub.address, hub.traffic)
     for cluster in clusters():
         for name, traffic in list(cluster.hosts.traffic.items()):
             yield Counted(cluster.owner.settings.name, name, name, traffic)
@@ -54,10 +55,17 @@ def counted() -> Iterator[Counted]:
             yield Counted(links.owner.settings.name, name, name, traffic)
 
 
-def entrypoints() -> list[Entrypoint]:
+def entrypoints() -> list[EntrypointPort]:
     """Those that have started and not stopped yet."""
-    module = sys.modules.get("lib.cluster_entrypoint")
-    return service_supervisor.running(module.Entrypoint) if module is not None else []
+    module = sys.modules.get("lib.cluster_entrypoint_port")
+    return service_supervisor.running(module.EntrypointPort) if module is not None else []
+
+
+def far_hubs() -> list[FarHubs]:
+    """The hubs of each entrypoint, also of one that another process of this hub reads from."""
+    return [one.hubs for one in entrypoints()] + [
+        one.sd.hosts.hubs for one in workers() if one.sd is not None
+    ]
 
 
 def clusters() -> list[Cluster]:

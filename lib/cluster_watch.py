@@ -75,7 +75,7 @@ class ClusterWatch:
         for one in list(self.entrypoints):
             hub = wanted.get(id(one.domain))
             if hub is not None and hub.settings.entrypoint == one.entry:
-                one.settings = hub.settings
+                one.follow(hub.settings)
                 del wanted[id(one.domain)]
                 continue
             self.entrypoints.remove(one)

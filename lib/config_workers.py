@@ -6,7 +6,7 @@ Refuses to know: what a worker is (worker_process), what a reload may change (se
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from lib.config_findings import Findings
 from lib.config_metadata import find, where_of
@@ -44,9 +44,8 @@ def worker_count(config: Config, hubs: Hubs, clients: Clients, found: Findings) 
         _refuse(
             found, client.where(), f"service {client.name} has a device", "run it in a process of its own"
         )
-    plugins = {one.name for one in config.sds if one.redis is None}
     for service, settings in found.each(hubs):
-        _check_hub(service, settings, plugins, found)
+        _check_hub(service, settings, found)
     _check_domain(hubs, found)
     found.notice(
         where,
@@ -71,17 +70,11 @@ def _check_process(config: Config, found: Findings) -> None:
             _refuse(found, router.where("dns_domain"), f"router {router.name[:64]}: 'dnsDomain'")
 
 
-def _check_hub(service: Service, settings: HubSettings, plugins: Container[str], found: Findings) -> None:
+def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None:
     handler = service.handler or Handler(at=service.at)
     here = f"service {service.name}"
-    if getattr(find(handler, "sd"), "text", "") in plugins:
-        _refuse(found, where_of(handler, "sd"), f"{here}: 'sd' of a plugin", "use a Redis, or one process")
-    for key, is_used in (
-        ("entrypoint", settings.entrypoint is not None),
-        ("trustedProxies", bool(find(handler, "trustedProxies"))),
-    ):
-        if is_used:
-            _refuse(found, where_of(handler, key), f"{here}: {key!r}")
+    if find(handler, "trustedProxies"):
+        _refuse(found, where_of(handler, "trustedProxies"), f"{here}: 'trustedProxies'")
     if settings.hooks != NO_HOOKS:
         for phase in (phase for phase, _ in settings.hooks.commands):
             _refuse(found, where_of(service, phase), f"{here}: {phase!r}")

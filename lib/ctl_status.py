@@ -48,7 +48,7 @@ from lib.session_problems import problems_of
 if TYPE_CHECKING:
     from lib.client import Client
     from lib.client_tries import Away
-    from lib.cluster_entrypoint import Entrypoint
+    from lib.cluster_far_hubs import FarHubs
 
 MAX_WARNINGS = 100
 """Mistaken identities of a hub's clients that are listed."""
@@ -142,22 +142,30 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "log": [_output(output) for output in log_setup.outputs()],
         "clusters": ctl_cluster.rows(now),
         "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
-        "entrypoints": [_entrypoint(one) for one in cluster_running.entrypoints()],
+        "entrypoints": list(_entrypoints()),
     }
 
 
-def _entrypoint(one: Entrypoint) -> Row:
-    """What a hub has to do with other hubs."""
+def _entrypoints() -> Iterator[Row]:
+    """What a hub has to do with other hubs. A worker tells only what it has itself of it."""
+    for one in cluster_running.entrypoints():
+        yield _entrypoint(one.hubs, len(one.registration), one.registration.known, one.asked_for())
+    for links in cluster_running.workers():
+        if links.sd is not None:
+            yield _entrypoint(links.sd.hosts.hubs, 0, 0, links.sd.hosts.count())
+
+
+def _entrypoint(far: FarHubs, sessions: int, registered: int, asked_for: int) -> Row:
     return {
-        "service": one.settings.name,
-        "address": one.entry.address,
-        "sd": one.entry.sd.name,
-        "allow": list(one.entry.allow.texts()),
-        "sessions": len(one.registration),
-        "registered": one.registration.known,
-        "hosts_asked_for": sum(map(len, one.directories())),
-        "hubs": [{"hub": hub.address, **_counts(hub.traffic)} for hub in one.hubs.values()],
-        **_counts(one.traffic),
+        "service": far.service,
+        "address": far.entry.address,
+        "sd": far.entry.sd.name,
+        "allow": list(far.entry.allow.texts()),
+        "sessions": sessions,
+        "registered": registered,
+        "hosts_asked_for": asked_for,
+        "hubs": [{"hub": hub.address, **_counts(hub.traffic)} for hub in far.all()],
+        **_counts(far.traffic),
     }
 
 

@@ -97,6 +97,11 @@ def bound(host: str, port: int, netns: str = "") -> DatagramSocket:
         raise
 
 
+def shared(descriptor: int) -> DatagramSocket:
+    """The socket of an entrypoint that another process has opened with bound(), by a descriptor of ours."""
+    return DatagramSocket(_OriginalSocket(fileno=descriptor), fragments=True)
+
+
 def toward(
     host: str, port: int, device: str | None = None, how: DialSettings = PLAIN_DIAL
 ) -> tuple[DatagramSocket, Address]:

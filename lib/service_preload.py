@@ -76,6 +76,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
     ),
     "workers": ("lib.worker_service", "lib.config_workers"),
     "a cluster of workers": ("lib.worker_cluster",),
+    "an entrypoint of workers": (
+        *("lib.cluster_far_hubs", "lib.worker_cluster", "lib.worker_entrypoint", "lib.worker_sd"),
+    ),
     "metrics": ("lib.metrics", "lib.metrics_server"),
     "metrics of workers": ("lib.worker_metrics",),
     "the web API of workers": ("lib.worker_hubs", "lib.worker_metrics", "lib.worker_told"),
@@ -158,15 +161,23 @@ def needs(settings: Settings, step: Callable[[], None] = lambda: None) -> set[st
     found |= {"an observer"} if settings.observed else set()
     found |= {"an admission"} if any(hub.admissions for hub in settings.hubs) else set()
     found |= {"titles"} if settings.titles else set()
-    found |= {"an entrypoint"} if any(hub.entrypoint is not None for hub in settings.hubs) else set()
-    if settings.cluster is not None:
-        found |= {"a cluster", "a certificate"} | _of_source(settings.cluster.registry)
-        found |= {"trust between hubs"} if not settings.cluster.secret else set()
-        found |= {"a cluster of workers"} if settings.workers != 1 else set()
+    found |= _of_others(settings)
     found |= _of_metrics(settings) | _of_api(settings)
     found |= {"HTTP"} if any(one.url for one in settings.notify) else set()
     found |= {"names"} if any(table.names for table in settings.tables) else set()
     return found | ({"a log file"} if settings.log_rotation else set())
+
+
+def _of_others(settings: Settings) -> set[str]:
+    """Of what a hub has to do with other hubs."""
+    found, of_workers = set[str](), " of workers" if settings.workers != 1 else ""
+    if any(hub.entrypoint is not None for hub in settings.hubs):
+        found.add(f"an entrypoint{of_workers}")
+    if settings.cluster is not None:
+        found |= {"a cluster", "a certificate", f"a cluster{of_workers}"}
+        found |= _of_source(settings.cluster.registry)
+        found |= {"trust between hubs"} if not settings.cluster.secret else set()
+    return found
 
 
 def _of_metrics(settings: Settings) -> set[str]:

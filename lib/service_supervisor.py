@@ -35,7 +35,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     a client's table is kept                 netfilter_keep      the client stops; no fault of it
     events are delivered to a receiver       notify_delivery     the receiver goes; no fault of it
     an observer is told of services          observe_delivery    the observer goes; no fault of it
-    datagrams of other hubs are read         cluster_entrypoint  the hub stops; no fault of it
+    datagrams of other hubs are read         cluster_entrypoi…   the hub stops; no fault of it
     an sd is told of sessions                cluster_registr…    the hub stops; no fault of it
     policy tests are run                     service_policy_…    the process ends; no fault of it
 

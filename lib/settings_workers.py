@@ -19,6 +19,8 @@ def refuse(old: Settings, new: Settings) -> None:
         found.append("'workers' is another number")
     if _links(old) != _links(new):
         found.append("the cluster is new or gone, or links listen elsewhere")
+    if _entrypoint(old) != _entrypoint(new):
+        found.append("the entrypoint is new or gone, or listens elsewhere")
     had = {hub.name: hub for hub in old.hubs}
     now = {hub.name: hub for hub in new.hubs}
     found += [f"service {name} is new" for name in now if name not in had]
@@ -37,6 +39,12 @@ def _links(settings: Settings) -> tuple[str, int] | None:
     """Where links of the cluster are accepted."""
     cluster = settings.cluster
     return (cluster.host, cluster.port) if cluster is not None else None
+
+
+def _entrypoint(settings: Settings) -> tuple[str, int, str] | None:
+    """Where datagrams of other hubs come."""
+    found = [hub.entrypoint for hub in settings.hubs if hub.entrypoint is not None]
+    return (found[0].host, found[0].port, found[0].netns) if found else None
 
 
 def _place(hub: HubSettings) -> tuple[object, ...]:

@@ -122,7 +122,8 @@ class WorkerChanges(ServiceChanges):
             if api is not None and main.api is not api:
                 api.end_soon()  # as service_reload.use
         main.sources.leave(new)
-        others = [one for one in asked if one.number != CLUSTER_NUMBER or new.cluster == old.cluster]
+        same = worker_settings.outside(new) == worker_settings.outside(old)
+        others = [one for one in asked if one.number != CLUSTER_NUMBER or same]
         main.crew.renew([one for one in others if replies.get(one.number) is not None])
         for hub in new.hubs:
             main.fronts[hub.name].use(hub)
@@ -140,6 +141,9 @@ class WorkerChanges(ServiceChanges):
         lines += main.tables.leave(of_main(new))
         if new.cluster is not None and new.cluster != old.cluster:
             lines.append(f"cluster: joined as {new.cluster.name}")
+        entry = worker_settings.entrypoint(new)
+        if entry is not None and entry != worker_settings.entrypoint(old):
+            lines.append(f"service {entry[0]}: entrypoint {entry[1].address}")
         if old.titles != new.titles:
             service_release.later(namespace_titles.use(new.titles))
         for line in lines:

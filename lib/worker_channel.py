@@ -24,8 +24,8 @@ MAX_MESSAGE = 1 << 16
 """Bytes of a message; what may be longer is put into a file in memory (`held`)."""
 PIECE = 1 << 20
 """Bytes of a file in memory that are written or read at once."""
-_SPACE = socket.CMSG_SPACE(2 * array("i", [0]).itemsize)
-"""For two descriptors, which is as many as a message has."""
+_SPACE = socket.CMSG_SPACE(3 * array("i", [0]).itemsize)
+"""For three descriptors, which is as many as a message has ("begin", where there is an entrypoint)."""
 
 shut: Any = monkey.get_original("os", "close")
 """Closes a descriptor at once. gevent's close waits for its loop, and the process that forks has none."""

@@ -3,14 +3,15 @@
 Knows: what depends on what, that a worker which ends takes its hosts with it; that hosts at other hubs are
 reached by the link with the cluster's process, and that what this has told goes on while it is replaced.
 Refuses to know: what is said by a link (worker_link), who is where (worker_registry), what packets do
-(cluster_hosts), how hubs are linked (worker_relay), who makes the pairs of sockets (worker_crew).
+(cluster_hosts), how hubs are linked (worker_relay), how an sd is used in place of that (worker_sd), who makes
+the pairs of sockets (worker_crew).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -18,6 +19,8 @@ from gevent.event import Event
 from lib import worker_wire
 from lib.cluster_hosts import LINK, Hosts
 from lib.cluster_receive import Receiver
+from lib.counters import Traffic
+from lib.datagram_socket import DatagramSocket
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub
 from lib.log_events import Entry
@@ -27,9 +30,23 @@ from lib.packet import Buffer
 from lib.packet_offload import count_packets
 from lib.service_scheduling import in_steps
 from lib.service_supervisor import Task
+from lib.settings_cluster import EntrypointSettings
 from lib.worker_link import WorkerLink
 from lib.worker_registry import Others, Own
-from lib.worker_wire import Claim, ClusterMark, FarHost, HubNumber, Known, Message, SessionCount, Whole
+from lib.worker_wire import (
+    Claim,
+    ClusterMark,
+    FarHost,
+    HubNumber,
+    Known,
+    Message,
+    SessionCount,
+    Unanswered,
+    Whole,
+)
+
+if TYPE_CHECKING:
+    from lib.worker_sd import WorkerSd
 
 CLUSTER = "cluster process"
 """What the process is called that has the links with other hubs; no hub has a name with a blank in it."""
@@ -52,8 +69,18 @@ def granted(worker: str, namespace: bytes) -> bool:
 class WorkerLinks:
     """The links of one worker."""
 
-    def __init__(self, name: str, hubs: Mapping[str, Hub], expected: Collection[str] = ()) -> None:
-        """`hubs` are the services of this worker, all of one domain; `expected` are the other processes."""
+    def __init__(
+        self,
+        name: str,
+        hubs: Mapping[str, Hub],
+        expected: Collection[str] = (),
+        entry: EntrypointSettings | None = None,
+        sock: DatagramSocket | None = None,
+    ) -> None:
+        """`hubs` are the services of this worker, all of one domain; `expected` are the other processes.
+
+        `entry` and `sock` are those of the hub's entrypoint, where it has one.
+        """
         self.name, self._hubs = name, hubs
         self._expected, self._whole = frozenset(expected), set[str]()
         """The other processes, and those of them that have told all their hosts."""
@@ -64,6 +91,9 @@ class WorkerLinks:
         self.owner = next(iter(hubs.values()))
         self.others, self._own = Others(), Own()
         self.links: dict[str, WorkerLink] = {}
+        self._entry, self._sock = entry, sock
+        self.sd: WorkerSd | None = None
+        """What an sd says of hosts at other hubs, where there is one."""
         self.hosts = self._made()
         self._names: dict[int, str] = {}
         """The hubs of the cluster by their numbers on the link with its process."""
@@ -73,7 +103,15 @@ class WorkerLinks:
 
     def _made(self) -> Hosts:
         cluster_of = lambda namespace: self._marks.get(namespace, self._marks.get(b"", b""))  # noqa: E731
-        hosts = Hosts(self.others, self._own, self.owner.domain, self.owner, self._tell, granted, cluster_of)
+        of = self.others, self._own, self.owner.domain, self.owner, self._tell, granted, cluster_of
+        hosts = Hosts(*of)
+        if self._entry is not None and self._sock is not None:
+            from lib.cluster_far_hubs import FarHubs  # only hubs with an entrypoint pay for it
+            from lib.worker_sd import WorkerHosts, WorkerSd
+
+            hubs = FarHubs(self.owner.settings.name, self._entry, self._sock)
+            self.sd = WorkerSd(self.owner, hubs, self._ask)
+            hosts = WorkerHosts(*of, sd=self.sd.hosts, is_hub=lambda name: name not in self._expected)
         hosts.send, hosts.replaces, hosts.by = self._send, self._replaces, self._by
         return hosts
 
@@ -93,13 +131,16 @@ class WorkerLinks:
         """The hub ends: its clients move to others, and are reached here until they have."""
         self.hosts.keeps = True
 
-    def follow(self) -> None:
-        """After a reload: the hosts are those of the namespaces that the services have now."""
+    def follow(self, entry: EntrypointSettings | None) -> None:
+        """After a reload: the hosts are those of the namespaces that the services have now.
+
+        `entry` are the settings of the entrypoint now; it stays where it is.
+        """
         owner = next(iter(self._hubs.values()))
-        if owner is self.owner and owner.domain is self.hosts.domain:
+        if owner is self.owner and owner.domain is self.hosts.domain and entry == self._entry:
             return
         self.hosts.stop()
-        self.owner = owner
+        self.owner, self._entry = owner, entry
         self.hosts = self._made()
         self.hosts.start()
 
@@ -108,15 +149,16 @@ class WorkerLinks:
         gevent.spawn(self._serve, name, sock)
 
     def _serve(self, name: str, sock: Any) -> None:
-        made: dict[int, tuple[Hosts, str, Receiver]] = {}
+        made: dict[int, tuple[Hosts, str, Traffic, Receiver]] = {}
 
         def receiver(hub: int) -> Receiver:
             """What takes frames of the hub of this number, or of the worker."""
             far = self._names.get(hub, "") if hub else name
             known = made.get(hub)
-            if known is None or known[0] is not self.hosts or known[1] != far:  # a reload has made others
-                known = made[hub] = self.hosts, far, self.hosts.receiver(far)
-            return known[2]
+            counts = self.hosts.counts(far) if hub or known is None else known[2]
+            if known is None or known[0] is not self.hosts or known[1] != far or known[2] is not counts:
+                known = made[hub] = self.hosts, far, counts, self.hosts.receiver(far)
+            return known[3]
 
         def told(message: Message) -> None:
             self._hear(name, message)
@@ -181,6 +223,8 @@ class WorkerLinks:
             self._names.clear()
             self._numbers.clear()
             self.others.doubt_far()
+            if self.sd is not None:
+                self.sd.lost()
         else:
             self.others.gone(name)
             self._await_no_more(name)
@@ -191,6 +235,8 @@ class WorkerLinks:
     def _hear(self, name: str, message: Message) -> None:
         if isinstance(message, Claim):
             self.others.hear(name, message)
+        elif isinstance(message, FarHost | Unanswered) and self.sd is not None:
+            self.sd.hear(message, self._names)
         elif isinstance(message, FarHost):
             self.others.hear_far(message, self._names)
         elif isinstance(message, HubNumber):
@@ -238,6 +284,13 @@ class WorkerLinks:
             attachment.drop(Reason.NO_LINK, count_packets(b"".join(buffers)), "", b"", time.monotonic())
             return
         link.send(attachment.namespace.id, buffers, hub)
+
+    def _ask(self, question: bytes) -> bool:
+        """Ask the process that asks the sd; False where it is not there."""
+        link = self.links.get(CLUSTER)
+        if link is not None:
+            link.tell([question])
+        return link is not None
 
     def _by(self, name: str) -> str:
         """How another worker is reached, or another hub."""

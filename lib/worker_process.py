@@ -31,6 +31,7 @@ from gevent.pool import Group
 from lib import (
     ctl_enrol,
     ctl_health,
+    datagram_open,
     log_setup,
     push_routers,
     service_notify,
@@ -59,6 +60,7 @@ from lib.service_policy_watch import PolicyWatch
 from lib.service_scheduling import Breaths
 from lib.service_watchdog import Watchdog
 from lib.settings import HubSettings, Settings
+from lib.settings_cluster import EntrypointSettings
 from lib.source_given import Given
 from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
@@ -111,8 +113,8 @@ class Links(Protocol):
     def stop(self) -> None:
         """Pass nothing on any more."""
 
-    def follow(self) -> None:
-        """After a reload: the hosts are those of the namespaces that the services have now."""
+    def follow(self, entry: EntrypointSettings | None) -> None:
+        """After a reload: hosts are those of the namespaces of the services now, with this entrypoint."""
 
     def drain(self) -> None:
         """The hub ends: its clients move."""
@@ -144,7 +146,8 @@ class Worker:
         """Its replies to the web API, once that asks."""
         self._next: Settings | None = None
         """The settings of a reload that this worker has looked at."""
-        self._in_cluster = self._next_cluster = settings.cluster
+        self._written = self._next_written = settings
+        """The settings in use, and those of that reload, as all processes of the hub have them."""
         self._lists = AskedLists(channel.send)
         self._pools: Sharing | None = None
         """Its part in the pools of addresses."""
@@ -221,14 +224,16 @@ class Worker:
 
     def _linked(self, parts: _Parts, workers: int, *descriptors: int) -> Links:
         """The links with other processes; the descriptors are those that come with "begin"."""
-        sock, ends = descriptors
+        *outside, sock, ends = descriptors
         self._taker = Taker(sock, ends, self._take)
         self._taker.start()
         others = {name_of(number) for number in range(1, workers + 1)} - {name_of(self.number)}
-        if self._in_cluster is not None:
+        if worker_settings.outside(self._written):
             others.add(name_of(CLUSTER_NUMBER))
-        links = WorkerLinks(name_of(self.number), parts.hubs, others)
-        self._new_pools = lambda: sharing(self._in_cluster, self._lists, links, parts.tables)
+        entry = worker_settings.entrypoint(self._written)
+        port = datagram_open.shared(outside[0]) if outside else None
+        links = WorkerLinks(name_of(self.number), parts.hubs, others, entry and entry[1], port)
+        self._new_pools = lambda: sharing(self._written.cluster, self._lists, links, parts.tables)
         return links
 
     def _share_pools(self) -> None:
@@ -318,7 +323,7 @@ class Worker:
     def _know(self, names: list[str]) -> None:
         """Take connections once it is known who is at these workers, and at other hubs."""
         assert isinstance(self._links, WorkerLinks)
-        cluster = [name_of(CLUSTER_NUMBER)] if self._in_cluster is not None else []
+        cluster = [name_of(CLUSTER_NUMBER)] if worker_settings.outside(self._written) else []
         self._links.wait_known([*names, *cluster], KNOW_SECONDS + LATER_SECONDS)
         self._send({"did": "knows"})
 
@@ -341,10 +346,7 @@ class Worker:
             new = worker_settings.unpack(worker_channel.read(descriptor), step)
             service_preload.load(new, step)  # the main process's metrics, which are made here, among them
             self._look_at(new)
-            self._next, self._next_cluster = (
-                worker_settings.of_worker(new, int(message["workers"])),
-                new.cluster,
-            )
+            self._next, self._next_written = worker_settings.of_worker(new, int(message["workers"])), new
             service_reload.checked(parts, lambda step: self._next or parts.settings, step)
         except ConfigError as error:
             problems = list(map(str, error.problems))
@@ -364,9 +366,10 @@ class Worker:
             self._next = None
             failed = service_reload.use(parts, new, Breaths(), bool(message["changed"]))
             assert self._links is not None
-            self._links.follow()
-            if self._next_cluster != self._in_cluster:
-                self._in_cluster = self._next_cluster
+            before, self._written = self._written, self._next_written
+            entry = worker_settings.entrypoint(self._written)
+            self._links.follow(entry and entry[1])
+            if self._written.cluster != before.cluster:
                 self._share_pools()
             if self.number == FIRST and self._policy is not None:
                 self._policy.wake()

@@ -22,9 +22,8 @@ from typing import Any
 import gevent
 
 from lib import hub_log, worker_wire
-from lib.cluster_claims import Claims
 from lib.cluster_frames import MAX_HUB
-from lib.cluster_hosts import Hosts
+from lib.cluster_hosts import Claims, Hosts
 from lib.cluster_places import OtherHub, Place
 from lib.cluster_registry import Registry
 from lib.cluster_ways import Send
@@ -37,6 +36,7 @@ from lib.namespace import Attachment
 from lib.packet import Buffer
 from lib.packet_offload import count_packets
 from lib.service_scheduling import in_steps
+from lib.settings_cluster import EntrypointSettings
 from lib.worker_link import WorkerLink
 from lib.worker_links import granted
 from lib.worker_registry import Others
@@ -83,7 +83,8 @@ class Relay:
         self._untold: set[str] = set()
         """Workers that have not told their whole list yet."""
         self._announced: dict[Place, tuple[int, bytes]] = {}
-        self._way_in = WayIn(owner, self.others, self.inside, self.links, self._may_be_at, self._send)
+        looked_up = self._may_be_at, self.counts, self._send
+        self._way_in = WayIn(owner, self.others, self.inside, self.links, *looked_up)
 
     def use(
         self,
@@ -97,7 +98,7 @@ class Relay:
         self._announce(self.others.take_changed())
         return self
 
-    def follow(self) -> None:
+    def follow(self, entry: EntrypointSettings | None) -> None:
         """Nothing changes for the relay with a reload: the domain stays, with other tables."""
 
     def drain(self) -> None:

@@ -17,6 +17,7 @@ from lib import packet as ip
 from lib.bounded_dict import BoundedDict
 from lib.cluster_hosts import LINK, Hosts
 from lib.cluster_places import Place
+from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.forward_enter import is_icmp
 from lib.hub_drain import RELEASED_SECONDS
@@ -49,14 +50,17 @@ class WayIn:
         inside: Hosts,
         links: Mapping[str, WorkerLink],
         is_at: Callable[[str, Place], bool],
+        counts: Callable[[str], Traffic],
         send: Send,
     ) -> None:
         """`inside` are the hosts of `others`, the workers, which `links` lead to.
 
-        `is_at` says whether a hub may have a host: False only where it is known to have it not.
+        `is_at` says whether a hub may have a host: False only where it is known to have it not. What `counts`
+        gives counts the packets of a hub.
         """
         self._owner, self._others, self._inside, self._links = owner, others, inside, links
         self._is_at, self._send, self._domain = is_at, send, inside.domain
+        self._counts = counts
         self._left: BoundedDict[Place, tuple[str, float]] = BoundedDict(MAX_LEFT)
         """Host that has left a worker -> that worker, and until when it may still serve it."""
         self._empty: dict[bytes, float] = {}
@@ -82,11 +86,16 @@ class WayIn:
         """What stands for a hub in a namespace: what is dropped on its way to or from it counts there."""
         found = self._senders.get((hub, namespace))
         if found is None:
-            inside, traffic = self._domain.namespace(namespace), self._inside.counts(hub)
+            inside, traffic = self._domain.namespace(namespace), self._counts(hub)
             found = Attachment(inside, "", hub, by=LINK, traffic=traffic, budget=self._inside.budget)
             found.again = partial(self._again, found)
             self._senders.remember((hub, namespace), found)
         return found
+
+    def forget(self, hub: str) -> None:
+        """Look up anew what counts the packets of a hub."""
+        for key in [key for key in self._senders if key[0] == hub]:
+            del self._senders[key]
 
     def _again(self, sender: Attachment, frames: bytes) -> None:
         """Pass frames of a hub on that have waited for a plugin."""

@@ -15,6 +15,7 @@ from lib.ctl_order import Order
 Row = dict[str, Any]
 MAX_PROBLEMS = 100
 _SUMMED_OF_HUB = ("sessions", "unnamed_clients")
+_COUNTS = "received_packets", "received_bytes", "sent_packets", "sent_bytes"
 
 
 def status(replies: Sequence[Row], order: Order | None = None) -> Row:
@@ -33,6 +34,7 @@ def status(replies: Sequence[Row], order: Order | None = None) -> Row:
     merged["tasks"] = tasks(_rows(replies, "tasks"))
     merged["troubles"] = one_for_each(_rows(replies, "troubles"), ("event", "text"), _trouble)
     merged["log"] = one_for_each(_rows(replies, "log"), ("output",), _output)
+    merged["entrypoints"] = one_for_each(_rows(replies, "entrypoints"), ("service",), _entrypoint)
     merged["clusters"] = list(_rows(replies, "clusters"))  # the cluster's process has the one
     policies = [reply["policy"] for reply in replies if reply.get("policy", {}).get("ran_s") is not None]
     merged["policy"] = policies[0] if policies else merged.get("policy")
@@ -128,6 +130,19 @@ def _task(one: Row, other: Row) -> Row:
         "failing_s": max(failing, default=None),
         "ended": one["ended"] or other["ended"],
     }
+
+
+def _entrypoint(one: Row, other: Row) -> Row:
+    """What the process that has it is told and drops, and what each worker sends and gets."""
+    more = {name: one[name] + other[name] for name in ("sessions", "registered")}
+    most = max(one["hosts_asked_for"], other["hosts_asked_for"])  # all are told of a host that one asks for
+    hubs = one_for_each([*one["hubs"], *other["hubs"]], ("hub",), _counted)
+    return {**_counted(one, other), **more, "hosts_asked_for": most, "hubs": hubs}
+
+
+def _counted(one: Row, other: Row) -> Row:
+    sums = {name: one[name] + other[name] for name in _COUNTS}
+    return {**one, **sums, "drops": added(one["drops"], other["drops"])}
 
 
 def _trouble(one: Row, other: Row) -> Row:

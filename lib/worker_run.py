@@ -33,12 +33,12 @@ def run(
     random.seed()  # else all workers would draw the same delays
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if number == CLUSTER_NUMBER:
-        from lib.worker_cluster import ClusterWorker  # only hubs of clusters pay for it
+        from lib.worker_cluster import cluster_worker  # only hubs of clusters pay for it
 
         # No connection is served there: a certificate that it reads again is that of its links.
         log_setup.leave_out(
             [*_SAID_BY_MAIN, *(one for one in _SAID_ONCE if one is not Entry.CERTIFICATE_RELOADED)]
         )
-        return ClusterWorker(channel, settings, tables, acceptors, trust).run()
+        return cluster_worker(channel, settings, tables, acceptors, trust).run()
     log_setup.leave_out(_SAID_BY_MAIN if number == FIRST else (*_SAID_BY_MAIN, *_SAID_ONCE))
     return Worker(number, channel, settings, tables, acceptors).run()

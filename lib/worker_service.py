@@ -19,6 +19,7 @@ import gevent
 from gevent.event import Event
 
 from lib import (
+    cluster_far_hubs,
     cluster_running,
     ctl_server,
     log_setup,
@@ -30,9 +31,11 @@ from lib import (
     service_threads,
     settings_needs,
     worker_run,
+    worker_settings,
 )
 from lib.ctl_find import default_path
 from lib.ctl_server import ControlSocket
+from lib.datagram_socket import DatagramSocket
 from lib.errors import HostError
 from lib.hub_tables import Tables
 from lib.log_events import Entry
@@ -95,9 +98,11 @@ class WorkerService:
         self._is_ending = False
         self._links: Any = None
         """The socket that links of the cluster are accepted on: it stays where its process does not."""
+        self._entrypoint: DatagramSocket | None = None
+        """That of the entrypoint, which all workers send from: likewise."""
         self.forker = Forker(settings, self._account, worker_run.run)
         room = MAX_CLIENTS * len(settings.hubs)
-        self.crew = Crew(self.forker, count, room, self._begin, settings.cluster is not None)
+        self.crew = Crew(self.forker, count, room, self._begin, bool(worker_settings.outside(settings)))
         given = Given()
         self.tables = Tables(of_main(settings), given)
         self._lists = KeptLists(self.crew)
@@ -114,6 +119,8 @@ class WorkerService:
             if settings.cluster is not None:
                 self._links = listen(settings.cluster.host, settings.cluster.port)
                 cluster_running.by_another.append(settings.cluster.name)
+            if (found := worker_settings.entrypoint(settings)) is not None:
+                self._entrypoint = cluster_far_hubs.opened(found[1])
             self.metrics, self.api = self.make_metrics(settings), self.make_api(settings)
         except BaseException:
             self._close()
@@ -132,9 +139,11 @@ class WorkerService:
             raise HostError(self.crew.failed)
 
     def _begin(self, number: int) -> tuple[dict[str, Any], tuple[int, ...]]:
-        """What a worker is told first, and what the cluster's process accepts links on."""
+        """What a worker is told first, and what is accepted on or sent from outside of this hub."""
         addresses = {name: list(front.address) for name, front in self.fronts.items()}
-        descriptors = (self._links.fileno(),) if number == CLUSTER_NUMBER else ()
+        descriptors = (self._links.fileno(),) if number == CLUSTER_NUMBER and self._links is not None else ()
+        if self._entrypoint is not None:
+            descriptors = (self._entrypoint.sock.fileno(),)
         seconds = FILL_SECONDS if self.sources.loaded else LOAD_SECONDS
         return {"workers": self.count, "addresses": addresses, "load_seconds": seconds}, descriptors
 
@@ -149,7 +158,7 @@ class WorkerService:
         self.sources.start()
         self.tables.start()
         self.crew.wait_ready(READY_SECONDS)
-        if self.settings.cluster is not None:
+        if worker_settings.outside(self.settings):
             self.crew.wait_knowing(READY_SECONDS)
         if self.crew.failed:
             return
@@ -332,8 +341,9 @@ class WorkerService:
         self.tables.stop()
         for front in self.fronts.values():
             front.close()
-        if self._links is not None:
-            self._links.close()
+        for port in (self._links, self._entrypoint):
+            if port is not None:
+                port.close()
         self.forker.close()
         self.crew.stop(END_SECONDS)
 

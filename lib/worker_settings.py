@@ -1,8 +1,8 @@
 """Settings as one worker has them, and on their way from the main process to the others.
 
 Knows: what a worker does not have (a second lane, datagrams, ports for metrics and the web API, and logins
-for these, a place in a cluster, which the cluster's process has), its part of the memory for queues; that big
-tables are packed and unpacked in pieces, so that packets pass meanwhile.
+for these, a place in a cluster or an entrypoint, which the cluster's process has), its part of the memory for
+queues; that big tables are packed and unpacked in pieces, so that packets pass meanwhile.
 Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
 
 The bytes are pickles. They come from a process of the same program, by a socket that nobody else has.
@@ -17,11 +17,23 @@ from dataclasses import replace
 from typing import Any
 
 from lib.settings import Settings, TableSettings
+from lib.settings_cluster import EntrypointSettings
 from lib.settings_limits import HubLimits
 from lib.settings_transport import STREAM
 
 ROWS = 1024
 """Routes that are packed and unpacked in one step."""
+
+
+def entrypoint(settings: Settings) -> tuple[str, EntrypointSettings] | None:
+    """The first hub service with an entrypoint, by name, and that: services of one domain have the same."""
+    found = ((hub.name, hub.entrypoint) for hub in settings.hubs if hub.entrypoint is not None)
+    return next(found, None)
+
+
+def outside(settings: Settings) -> tuple[object, ...]:
+    """What one process more than the workers has, for all of them: it is there where this is not empty."""
+    return tuple(one for one in (settings.cluster, entrypoint(settings)) if one is not None)
 
 
 def of_worker(settings: Settings, workers: int) -> Settings:
@@ -32,6 +44,7 @@ def of_worker(settings: Settings, workers: int) -> Settings:
             lanes=1,
             channel=STREAM,
             queue_memory=hub.queue_memory // workers,
+            entrypoint=None,
             limits=_of_sessions(hub.limits),
         )
         for hub in settings.hubs

@@ -26,6 +26,14 @@ The cluster's process tells workers of other hubs (worker_relay); WHOLE comes fr
            bytes that the other end may have sent since the link began, 0 for any number (session_window)
     9      all other hubs were looked at once (cluster_known), and what is known of them has been told
 
+Where an sd knows the other hubs, a worker asks the process that has their entrypoint (worker_entrypoint). All
+workers are told the answer: by kind 4, with `since` 0 and no instances.
+
+   11  namespace (16), host name …
+           where is this host?
+   12  namespace (16), host name …
+           the sd has no answer about it
+
 And this is no message but says what is behind it (worker_link):
 
    10  number (2), namespace (16), size (4)
@@ -43,11 +51,13 @@ from lib.packet import Buffer
 
 MARK = 0xD0
 COME, LEFT, HUB, AT, WHOLE, CLUSTER, SESSIONS, WINDOW, KNOWN, RUN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+ASKED, UNANSWERED = 11, 12
 MAX_RUN = 1 << 20
 """Bytes of the longest run."""
 _HEAD = struct.Struct("!BB16sQB")
 _HUB = struct.Struct("!BBHB")
 _AT = struct.Struct("!BB16sB")
+_PLACE = struct.Struct("!BB16s")
 _SESSIONS = struct.Struct("!BBI")
 _WINDOW = struct.Struct("!BBQ")
 _RUN = struct.Struct("!HBBH16sI")
@@ -85,6 +95,20 @@ class FarHost(NamedTuple):
     """(number of a hub, since when in milliseconds since 1970, instance) of each."""
 
 
+class Question(NamedTuple):
+    """A worker asks at which hubs a host is."""
+
+    namespace: bytes
+    host: str
+
+
+class Unanswered(NamedTuple):
+    """Nobody could say it."""
+
+    namespace: bytes
+    host: str
+
+
 class Whole(NamedTuple):
     """All has been told."""
 
@@ -114,7 +138,18 @@ class WindowEnd(NamedTuple):
     """Bytes since the link began; 0 for any number."""
 
 
-Message = Claim | HubNumber | FarHost | Whole | Known | ClusterMark | SessionCount | WindowEnd
+Message = (
+    Claim
+    | HubNumber
+    | FarHost
+    | Question
+    | Unanswered
+    | Whole
+    | Known
+    | ClusterMark
+    | SessionCount
+    | WindowEnd
+)
 
 
 def encode(message: Message) -> bytes:
@@ -129,6 +164,9 @@ def encode(message: Message) -> bytes:
         ones = (_ONE.pack(number, since, len(it)) + it for number, since, it in message.at)
         head = _AT.pack(MARK, AT, message.namespace, len(message.at))
         return head + b"".join(ones) + _encoded(message.host)
+    if isinstance(message, Question | Unanswered):
+        kind = ASKED if isinstance(message, Question) else UNANSWERED
+        return _PLACE.pack(MARK, kind, message.namespace) + _encoded(message.host)
     if isinstance(message, ClusterMark):
         both = (bytes([len(one)]) + one for one in (message.namespace, message.mark))
         return bytes([MARK, CLUSTER]) + b"".join(both)
@@ -161,6 +199,9 @@ def decode(content: bytes) -> Message:
                 return HubNumber(number, _decoded(content[_HUB.size :]), bool(state & 1), bool(state & 2))
         if kind == AT:
             return _far_host(content)
+        if kind in (ASKED, UNANSWERED):
+            place = _PLACE.unpack_from(content)[2], _decoded(content[_PLACE.size :])
+            return Question(*place) if kind == ASKED else Unanswered(*place)
         if kind == SESSIONS and len(content) == _SESSIONS.size:
             return SessionCount(_SESSIONS.unpack(content)[2])
         if kind == WINDOW and len(content) == _WINDOW.size:

@@ -16,10 +16,11 @@ from gevent.event import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib import cluster_entrypoint, cluster_sd, hub_turn, stream_resolve
+from lib import cluster_entrypoint_port, cluster_far_hubs, cluster_sd, hub_turn, stream_resolve
 from lib.addresses import prefix
 from lib.capture_taps import Taps
-from lib.cluster_entrypoint import BUFFER, Entrypoint
+from lib.cluster_entrypoint import Entrypoint
+from lib.cluster_sd_hosts import BUFFER
 from lib.datagram_socket import Address, Run
 from lib.errors import HostError, PluginError
 from lib.forward_drop_reasons import Reason
@@ -128,7 +129,7 @@ class World:
 
     def drops(self) -> dict[Reason, int]:
         one = self.entrypoint
-        every = (one.traffic, *(hub.traffic for hub in one.hubs.values()))
+        every = (one.hubs.traffic, *(hub.traffic for hub in one.hubs.all()))
         return {reason: count for traffic in every for reason, count in traffic.drops.items()}
 
     def close(self) -> None:
@@ -180,7 +181,7 @@ def test_a_packet_leaves_as_gost_s_do_after_the_sd_was_asked_once(patient: World
     assert world.far.recv(9000).hex() == OUT["datagram"]
     assert world.far.recv(9000).hex() == OUT["datagram"]
     assert plugin.asked == [f"host-far@{OUT['namespace']}"]
-    (hub,) = world.entrypoint.hubs.values()
+    (hub,) = world.entrypoint.hubs.all()
     assert (hub.address, hub.traffic.sent_packets) == (world.where, 2)
 
 
@@ -207,7 +208,7 @@ def test_a_datagram_of_gost_s_goes_to_the_session_it_is_for(world: World, plugin
     wait(lambda: world.session.got)
     assert world.session.got == [bytes.fromhex(BACK["received_by_host_1"])[2:]]
     assert plugin.asked == [f"host-far@{OUT['namespace']}"], "whether it is the hub of that host"
-    (hub,) = world.entrypoint.hubs.values()
+    (hub,) = world.entrypoint.hubs.all()
     assert hub.traffic.received_packets == 1
 
 
@@ -326,8 +327,8 @@ def test_a_flood_from_nobody_pays_though_some_of_it_is_looked_at(
 
     one = head() + p.udp("192.168.50.9", "192.168.123.1")
     seen = iter(range(1 << 30))
-    monkeypatch.setattr(cluster_entrypoint, "SHARE", Noted())
-    monkeypatch.setattr(cluster_entrypoint, "BURST_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_entrypoint_port, "SHARE", Noted())
+    monkeypatch.setattr(cluster_entrypoint_port, "BURST_SECONDS", 0.0)
     monkeypatch.setattr(world.entrypoint, "_may_send", lambda hub, now: next(seen) % (32 * 60) == 0)
     monkeypatch.setattr(world.entrypoint, "_sock", Full())
     with pytest.raises(EOFError):
@@ -345,7 +346,7 @@ def test_the_allow_list_counts_whatever_the_sd_says(plugin: Plugin) -> None:
         assert not plugin.asked
         made.send(bytes.fromhex(OUT["packet"]))
         wait(lambda: made.session.attachment.traffic.drops == {Reason.NO_SESSION: 1})
-        assert not made.entrypoint.hubs
+        assert not made.entrypoint.hubs.all()
     finally:
         made.close()
 
@@ -479,14 +480,14 @@ def test_a_host_that_comes_here_gets_its_packets_here(world: World) -> None:
 def test_very_many_hubs_are_counted_together(
     world: World, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_entrypoint, "MAX_FAR_HUBS", 2)
+    monkeypatch.setattr(cluster_far_hubs, "MAX_FAR_HUBS", 2)
     for number in range(4):
         plugin.where[f"host-far@{OUT['namespace']}"] = [f"127.0.0.{number + 2}:9"]
         gevent.sleep(0.06)
         world.send(bytes.fromhex(OUT["packet"]))
         wait(lambda: len(plugin.asked) == number + 1)  # noqa: B023  it is called before the next round
         gevent.sleep(0.01)
-    assert len(world.entrypoint.hubs) == 2
+    assert len(world.entrypoint.hubs.all()) == 2
 
 
 def test_the_port_is_taken(world: World) -> None:
@@ -517,7 +518,7 @@ def test_a_turn_ends_though_much_comes(world: World, monkeypatch: pytest.MonkeyP
 def test_frames_that_wait_for_the_sd_have_a_bound_in_bytes(world: World, plugin: Plugin) -> None:
     said, find = Event(), plugin.get
     plugin.get = lambda name: find(name) if said.wait() else []  # type: ignore[method-assign]
-    budget = world.entrypoint.budget
+    budget = world.entrypoint.hosts.budget
     budget.limit = 8 * 5000
     for _ in range(10):
         world.comes(head() + p.udp("192.168.50.7", "192.168.123.1", bytes(1000)))

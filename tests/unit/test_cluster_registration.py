@@ -22,6 +22,10 @@ HOLDS = 5.0
 """Seconds after which a test fails that waits."""
 
 
+def enter(registration: Registration, one: Attachment) -> None:
+    registration.entered(one, one.namespace.id, one.host)
+
+
 @dataclass
 class Sd:
     """An sd that keeps what it is told, or fails."""
@@ -86,7 +90,7 @@ def attachment(host: str = "host-1") -> Attachment:
 
 def test_a_session_is_told_of_renewed_and_its_end_too(sd: Sd, registration: Registration) -> None:
     one = attachment()
-    registration.entered(one)
+    enter(registration, one)
     sd.wait(lambda: sd.names().count("renew") > 1)
     (_, service), (_, renewed), *_ = sd.calls
     assert service[1:] == (
@@ -105,18 +109,18 @@ def test_a_session_is_told_of_renewed_and_its_end_too(sd: Sd, registration: Regi
 
 
 def test_two_sessions_of_a_host_are_two(sd: Sd, registration: Registration) -> None:
-    registration.entered(attachment())
-    registration.entered(attachment())
+    enter(registration, attachment())
+    enter(registration, attachment())
     sd.wait(lambda: registration.known == 2)
     assert len({service.id for what, service in sd.calls if what == "register"}) == 2
 
 
 def test_an_sd_that_fails_is_left_alone_and_told_anew(sd: Sd, registration: Registration) -> None:
-    registration.entered(attachment())
+    enter(registration, attachment())
     sd.wait(lambda: "renew" in sd.names())
     sd.fails = True
     for number in range(100):
-        registration.entered(attachment(f"host-{number}"))
+        enter(registration, attachment(f"host-{number}"))
     begun = len(sd.calls)
     gevent.sleep(0.3)
     assert registration.known < 100
@@ -134,7 +138,7 @@ def test_sessions_that_come_and_go_leave_nothing_behind(sd: Sd, registration: Re
     for begin in range(0, 300, 50):
         some = [attachment(f"host-{number}") for number in range(begin, begin + 50)]
         for one in some:
-            registration.entered(one)
+            enter(registration, one)
         sd.wait(lambda: registration.known == 50)
         for one in some:
             registration.left(one)
@@ -143,7 +147,7 @@ def test_sessions_that_come_and_go_leave_nothing_behind(sd: Sd, registration: Re
 
 def test_an_sd_that_has_forgotten_everybody_is_told_of_everybody(sd: Sd, registration: Registration) -> None:
     for number in range(20):
-        registration.entered(attachment(f"host-{number}"))
+        enter(registration, attachment(f"host-{number}"))
     sd.wait(lambda: registration.known == 20)
     sd.known.clear()
     sd.wait(lambda: len(sd.known) == 20)
@@ -157,7 +161,7 @@ def test_an_sd_that_replies_to_others_is_told_at_once(
     monkeypatch.setattr(cluster_registration, "PAUSE", (0.02, 1000.0))
     registration._pause = 500.0
     sd.fails = True
-    registration.entered(attachment())
+    enter(registration, attachment())
     sd.wait(lambda: sd.errors != [])
     sd.fails = False
     registration.resume()
@@ -172,7 +176,7 @@ def test_an_sd_that_missed_a_question_is_asked_whether_it_knows_anybody(
 ) -> None:
     registration._renew = 1000.0
     for number in range(20):
-        registration.entered(attachment(f"host-{number}"))
+        enter(registration, attachment(f"host-{number}"))
     sd.wait(lambda: registration.known == 20)
     registration.resume()
     gevent.sleep(0.02)
@@ -191,7 +195,7 @@ def test_an_sd_that_missed_a_question_is_asked_whether_it_knows_anybody(
 def test_who_leaves_while_it_is_told_of_is_taken_back(sd: Sd, registration: Registration) -> None:
     one = attachment()
     sd.held.clear()
-    registration.entered(one)
+    enter(registration, one)
     gevent.sleep(0.02)
     registration.left(one)
     sd.held.set()
@@ -201,7 +205,7 @@ def test_who_leaves_while_it_is_told_of_is_taken_back(sd: Sd, registration: Regi
 def test_a_slow_sd_holds_nobody_up_and_is_asked_so_much_at_once(sd: Sd, registration: Registration) -> None:
     sd.held.clear()
     for number in range(50):
-        registration.entered(attachment(f"host-{number}"))
+        enter(registration, attachment(f"host-{number}"))
     gevent.sleep(0.05)
     assert not sd.calls
     sd.held.set()
@@ -210,7 +214,7 @@ def test_a_slow_sd_holds_nobody_up_and_is_asked_so_much_at_once(sd: Sd, registra
 
 def test_the_end_says_that_nobody_is_here(sd: Sd, registration: Registration) -> None:
     for number in range(20):
-        registration.entered(attachment(f"host-{number}"))
+        enter(registration, attachment(f"host-{number}"))
     sd.wait(lambda: registration.known == 20)
     registration.stop()
     assert sd.names().count("deregister") == 20
@@ -221,7 +225,7 @@ def test_the_end_says_that_nobody_is_here(sd: Sd, registration: Registration) ->
 
 def test_the_end_waits_for_no_sd(sd: Sd, registration: Registration, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_registration, "LEAVE_SECONDS", 0.1)
-    registration.entered(attachment())
+    enter(registration, attachment())
     sd.wait(lambda: registration.known == 1)
     sd.held.clear()
     with gevent.Timeout(HOLDS):

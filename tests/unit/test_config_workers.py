@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib import config_read, config_resolve
+from lib import config_read, config_resolve, worker_settings
 from lib.errors import ConfigError
 from lib.settings import Settings
 from tests.support.configs import checked
@@ -58,13 +58,12 @@ def test_a_hub_with_workers_is_in_a_cluster() -> None:
     assert (found.workers, found.cluster.name, found.cluster.services) == (2, "hub-1", ("hub",))
 
 
-def test_gost_s_sd_is_not_for_workers() -> None:
-    text = HUB.replace(
-        "router: r}", "router: r, sd: gosts, entrypoint: ':8420', entrypoint.allow: [127.0.0.1]}"
-    )
-    found = problems(text + CLUSTER.partition("\n")[2])
-    assert any(one.startswith("f.yml:5:") and "'sd' of a plugin" in one for one in found), found
-    assert any(one.startswith("f.yml:5:") and "'entrypoint'" in one for one in found), found
+def test_gost_s_sd_and_entrypoint_hold() -> None:
+    text = HUB.replace("router: r}", "router: r, sd: gosts, entrypoint: '192.0.2.1:8420'}")
+    found = settings(text + CLUSTER.partition("\n")[2])
+    assert found.workers == 2
+    assert worker_settings.outside(found) == (("hub", found.hubs[0].entrypoint),)
+    assert worker_settings.of_worker(found, 2).hubs[0].entrypoint is None, "none of them has it"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,12 @@ def test_all_that_has_sources_or_a_plugin_is_looked_at() -> None:
             {"an entrypoint", "HTTP"},
         ),
         (
+            "workers: 2\n"
+            + (NOTHING % "").replace("router: r}", "router: r, sd: d, entrypoint: '127.0.0.1:2'}")
+            + "\nsds: [{name: d, plugin: {type: http, addr: 'http://127.0.0.1/'}}]",
+            {"an entrypoint of workers", "HTTP", "workers"},
+        ),
+        (
             (NOTHING % "").replace("router: r}", "router: r, sd: d}")
             + "\nsds: [{name: d, redis: {addr: '127.0.0.1:1'}}]"
             + f"\ncluster: {{name: a, link: {{listen: ':2', address: 'x:2', secret: {'s' * 43}}}}}",

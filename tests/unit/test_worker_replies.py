@@ -54,6 +54,39 @@ def test_status() -> None:
     assert worker_replies.status([other, status()])["tables"] == [table("gone")]
 
 
+def entrypoint(sessions: int, asked_for: int, drops: Row, **hubs: int) -> Row:
+    def counted(received: int, drops: Row) -> Row:
+        sent = {"sent_packets": 1, "sent_bytes": 10}
+        return {"received_packets": received, "received_bytes": 10 * received, **sent, "drops": drops}
+
+    return {
+        "service": "s",
+        "address": "a:1",
+        "sd": "d",
+        "allow": [],
+        "hosts_asked_for": asked_for,
+        "sessions": sessions,
+        "registered": sessions,
+        **counted(0, drops),
+        "hubs": [{"hub": name, **counted(received, {"x": received})} for name, received in hubs.items()],
+    }
+
+
+def test_an_entrypoint_is_one_whichever_process_has_what_of_it() -> None:
+    one, other = entrypoint(0, 4, {}, b=3), entrypoint(0, 5, {"y": 1}, b=4, c=1)
+    merged = worker_replies.status(
+        [status(entrypoints=[each]) for each in (one, other, entrypoint(7, 0, {"y": 2, "z": 1}))]
+    )
+    (row,) = merged["entrypoints"]
+    assert (row["sessions"], row["registered"], row["hosts_asked_for"]) == (7, 7, 5)
+    assert (row["received_packets"], row["sent_packets"], row["drops"]) == (0, 3, {"y": 3, "z": 1})
+    assert [(hub["hub"], hub["received_bytes"], hub["drops"]) for hub in row["hubs"]] == [
+        ("b", 70, {"x": 7}),
+        ("c", 10, {"x": 1}),
+    ]
+    assert worker_replies.status([status()])["entrypoints"] == []
+
+
 def drop(count: int, ago: float | None, host: str = "(ended)") -> Row:
     last = {"packet": f"{ago}", "ago_s": ago} if ago is not None else None
     return {"namespace": "n", "host": host, "peer": "", "reason": "no-route", "count": count, "last": last}

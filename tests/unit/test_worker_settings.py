@@ -83,6 +83,32 @@ def test_what_a_reload_may_change_of_a_cluster(old: str, new: str, is_refused: b
         settings_workers.refuse(had, now)
 
 
+ENTRYPOINT = "router: r, sd: gosts, entrypoint: '192.0.2.1:8420', entrypoint.allow: 192.0.2.2}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_refused"),
+    [
+        (ENTRYPOINT, "router: r}", True),
+        ("8420", "8421", True),
+        ("'192.0.2.1:8420'", "'192.0.2.9:8420'", True),
+        ("192.0.2.2", "192.0.2.3", False),
+        ("127.0.0.1:1", "127.0.0.1:2", False),
+    ],
+)
+def test_what_a_reload_may_change_of_an_entrypoint(old: str, new: str, is_refused: bool) -> None:
+    text = HUB.replace("router: r}", ENTRYPOINT) + CLUSTER.partition("\n")[2]
+    had, now = settings(text), settings(text.replace(old, new))
+    assert worker_settings.outside(had) != worker_settings.outside(now), "its process is made anew"
+    if not is_refused:
+        settings_workers.refuse(had, now)
+        return
+    with pytest.raises(
+        ConfigError, match="with workers: the entrypoint is new or gone, or listens elsewhere"
+    ):
+        settings_workers.refuse(had, now)
+
+
 def test_the_place_in_a_cluster_is_the_cluster_s_process_s() -> None:
     found = settings(HUB.replace("router: r}", "router: r, sd: registry}") + CLUSTER)
     assert found.cluster is not None

@@ -15,7 +15,9 @@ from lib.worker_wire import (
     HubNumber,
     Known,
     Message,
+    Question,
     SessionCount,
+    Unanswered,
     Whole,
     WindowEnd,
 )
@@ -36,8 +38,9 @@ AT = st.lists(st.tuples(st.integers(0, 4095), TIMES, st.binary(max_size=16)), ma
 FAR = st.builds(FarHost, SPACES, from_bytes(255), AT)
 MARKS = st.builds(ClusterMark, ONE_OR_NONE, ONE_OR_NONE)
 COUNTS = st.builds(SessionCount, st.integers(0, 2**32 - 1))
+ASKED = st.builds(Question, SPACES, from_bytes(255)) | st.builds(Unanswered, SPACES, from_bytes(255))
 WINDOWS = st.builds(WindowEnd, st.integers(0, 2**64 - 1))
-MESSAGES = st.one_of(CLAIMS, HUBS, FAR, MARKS, COUNTS, WINDOWS, st.just(Whole()), st.just(Known()))
+MESSAGES = st.one_of(CLAIMS, HUBS, FAR, ASKED, MARKS, COUNTS, WINDOWS, st.just(Whole()), st.just(Known()))
 
 
 @given(MESSAGES)
@@ -45,7 +48,7 @@ def test_a_message_comes_back(message: Message) -> None:
     assert worker_wire.decode(worker_wire.encode(message)) == message
 
 
-@given(st.binary(max_size=64), st.integers(0, 9))
+@given(st.binary(max_size=64), st.integers(0, 12))
 def test_any_bytes_are_a_message_or_none(data: bytes, kind: int) -> None:
     for content in (data, bytes([worker_wire.MARK, kind]) + data):
         try:
@@ -61,6 +64,8 @@ def test_any_bytes_are_a_message_or_none(data: bytes, kind: int) -> None:
         Claim(worker_wire.COME, bytes(16), "", 1, b""),
         HubNumber(7, ""),
         FarHost(bytes(16), "", ((7, 1, b""), (8, 1, b"i" * 16))),
+        Question(bytes(16), ""),
+        Unanswered(bytes(16), ""),
         ClusterMark(bytes(16), bytes(16)),
         Whole(),
         Known(),
