@@ -327,7 +327,7 @@ def _rows(sessions: list[HubSession], now: float) -> list[Row]:
     return [
         ctl_session.session_row(session, known.of(session.attachment), now)
         for session in sessions
-        if session.attachment.live
+        if session.attachment.is_here
     ]
 
 

@@ -2,7 +2,7 @@
 
 Knows: that no two sessions are with one hub, which of them packets may be sent by, when that changes.
 Refuses to know: how a session is had (client_reconnect), which flow has which (client_flows), which hub is
-the nearest (client_preference) or silent (session_pulse).
+the nearest (client_preference) or silent (client_pulses).
 
     hubs of one cluster    new flows go by the nearest hub, and each stays where it is while that hub lives
     other hubs             all goes by one of them, and the others stand by: each reaches its own hosts alone
@@ -22,9 +22,10 @@ from typing import NamedTuple
 import gevent
 from gevent.event import Event
 
-from lib import client_reconnect, framing, ids, session_pulse
+from lib import client_reconnect, framing, ids
 from lib.client_flows import Flows
 from lib.client_preference import Preference
+from lib.client_pulses import HubPulses
 from lib.client_reconnect import Reconnector
 from lib.client_session import ClientSession
 from lib.log_dedup import BUSY
@@ -33,9 +34,7 @@ from lib.log_setup import say
 from lib.packet import Buffer
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
-from lib.session_pulse import Pulse
 from lib.settings import ClientSettings, NodeSettings
-from lib.wire_control import Feature
 
 IDLE_SECONDS = 1.0
 """Seconds between two looks at sessions by which nothing goes."""
@@ -63,7 +62,7 @@ class Paths:
         self._numbers = itertools.count()
         self._sessions: dict[ClientSession, int] = {}
         """Every session that there is -> its number in the table of flows."""
-        self._pulses: dict[int, Pulse] = {}
+        self._pulses = HubPulses()
         self._used: set[int] = set()
         """Numbers of sessions that packets have been sent by since the last look."""
         self._aside: dict[ClientSession, bool] = {}
@@ -240,7 +239,7 @@ class Paths:
         session = one.session
         if session is not None and session not in self._sessions:
             number = self._sessions[session] = next(self._numbers)
-            self._pulses[number] = Pulse()
+            self._pulses.add(number)
             session.watch = self._watcher(number)
         self._settle()
 
@@ -270,27 +269,21 @@ class Paths:
             self._busy.clear()
             if len(self._sessions) > 1:
                 self._look(time.monotonic())
-            gevent.sleep(session_pulse.TICK)
+            gevent.sleep(self._pulses.pause)
 
     def _look(self, now: float) -> None:
-        """Ask hubs that are sent to for a sign of life, and see who is nearest and who is silent."""
+        """See who is nearest, and who is silent."""
         used, self._used = self._used, set()
-        is_asked = any(pulse.asked_at for pulse in self._pulses.values())
-        for session, number in list(self._sessions.items()):
-            if session.control.can(Feature.KEEPALIVE) and not session.sender.closed_because:
-                pulse = self._pulses[number]
-                if pulse.look(session.received.received_packets, number in used or is_asked, now):
-                    session.control.ask(now)
-        if used or is_asked:
+        self._silent = self._pulses.look(self._sessions, used, now)
+        if self._pulses.is_busy:
             self._busy.set()
-        self._silent = session_pulse.silent(self._pulses, now)
         self._settle(now)
 
     def _settle(self, now: float | None = None) -> None:
         """See which sessions there are, and which of them are used from now on."""
         live = {one.session: one for one in self._slots if one.session is not None}
         for session in [session for session in self._sessions if session not in live]:
-            self._pulses.pop(self._sessions.pop(session), None)
+            self._pulses.forget(self._sessions.pop(session))
             self._aside.pop(session, None)
         known = {self._sessions[session]: one for session, one in live.items() if session in self._sessions}
         chosen = self._chosen(known)
@@ -300,6 +293,8 @@ class Paths:
         one = chosen.get(number)
         usable = {key: other for key, other in chosen.items() if one and self._are_together(one, other)}
         had, self._usable = self._usable, usable
+        for session, key in self._sessions.items():
+            session.sender.leave(key in self._silent and key not in usable)
         self.session = one.session if one is not None else None
         self.sender = one.sender if one is not None else None
         if len(usable) > 1:

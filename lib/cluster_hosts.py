@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from lib import cluster_frames, cluster_ways, hub_drain, ids, packet_offload
 from lib.bounded_dict import BoundedDict
@@ -28,7 +28,8 @@ from lib.cluster_elsewhere import LinkedHosts
 from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
 from lib.cluster_registry import MAX_HUBS
-from lib.cluster_ways import Registry, Send, Way
+from lib.cluster_silence import Silences
+from lib.cluster_ways import Claims, Registry, Send, Way
 from lib.counters import Traffic
 from lib.forward_enter import enter
 from lib.hub_far_host import FarHost
@@ -50,16 +51,6 @@ CLOCK_SET_SECONDS = 0.5
 """By how much a clock that runs on time is off at most before somebody sets it (NTP, in steps)."""
 _MTU = cluster_frames.MAX_FRAMES - 2 - packet_offload.HEADER_SIZE
 """Bytes of the largest packet that an envelope holds: a larger one is too big, and its sender is told so."""
-
-
-class Claims(Protocol):
-    """The list of the hosts that are here (cluster_claims, worker_registry)."""
-
-    def join(self, place: Place, since: int, instance: bytes) -> None:
-        """A host has a session here, or has said its instance."""
-
-    def leave(self, place: Place) -> None:
-        """A host has no session here any more."""
 
 
 class Hosts:
@@ -107,6 +98,7 @@ class Hosts:
         self.lost: dict[str, None] = {}
         """Hubs that no link reaches now."""
         self._strangers: BoundedDict[tuple[bytes, str], Attachment] = BoundedDict(MAX_HOSTS)
+        self._silences = Silences(self._heard_or_not)
 
     # --- what forwarding asks
 
@@ -207,9 +199,10 @@ class Hosts:
             outdated.add(namespace)
             if isinstance(namespace.elsewhere, LinkedHosts):
                 namespace.elsewhere.outdate(host)
+            self._set_aside(namespace, host)
             for session in namespace.sessions_of(host) if not self.keeps else ():
                 for hub in self.registry.where(place):
-                    if session.instance and self.registry.instance(hub, place) == session.instance:
+                    if ids.is_same(session.instance, self.registry.instance(hub, place)):
                         self._replaced(session, place, hub.name, "client")
                     elif self.replaces(session, hub.name):
                         self._replaced(session, place, hub.name, "host name")
@@ -252,12 +245,37 @@ class Hosts:
         self.sessions += 1
         place = attachment.namespace.id, attachment.host
         self._end(place)
+        self._silences.watch(attachment)
         self._tell(place, attachment)
 
     def met(self, attachment: Attachment) -> None:
         """The client of a session here has said its instance."""
-        if attachment.live and self._newest(attachment) is attachment:
+        if attachment.is_here:
+            self._silences.watch(attachment)
+            self._tell_of(attachment)
+
+    def _tell_of(self, attachment: Attachment) -> None:
+        if self._newest(attachment) is attachment:
             self._tell((attachment.namespace.id, attachment.host), attachment)
+
+    def _heard_or_not(self, attachment: Attachment) -> None:
+        """A session here is silent, or is not any more: others are told, and flows here go by other ways."""
+        self._tell_of(attachment)
+        self._set_aside(attachment.namespace, attachment.host)
+
+    def _set_aside(self, namespace: Namespace, host: str) -> None:
+        """Let no flow go to sessions of a host that are silent, while their clients have others elsewhere."""
+        place = namespace.id, host
+        for session in namespace.sessions_of(host):
+            session.live = not (
+                self._silences.is_silent(session)
+                and any(
+                    ids.is_beside(session.instance, there) and not ids.is_silent(there)
+                    for hub in self.registry.where(place)
+                    if hub.name not in self.lost
+                    for there in (self.registry.instance(hub, place),)
+                )
+            )
 
     def look_at_clock(self, ahead: float) -> None:
         """Tell all hosts anew after our clock was set: since when each is here depends on it.
@@ -282,6 +300,7 @@ class Hosts:
 
     def withdraw(self, attachment: Attachment) -> None:
         """A session here is not to be reached by others any more."""
+        self._silences.forget(attachment)
         place = attachment.namespace.id, attachment.host
         newest = self._newest(attachment)
         if newest is not None:
@@ -302,8 +321,8 @@ class Hosts:
         place, own = (attachment.namespace.id, attachment.host), attachment.instance
         for hub in self.registry.where(place):
             instance = self.registry.instance(hub, place)
-            is_same = own and own == instance
-            if ids.is_beside(own, instance) or (is_same and hub.claims[place] > _since(attachment)):
+            is_newer = ids.is_same(own, instance) and hub.claims[place] > _since(attachment)
+            if is_newer or ids.is_beside(own, instance):
                 return True
         return False
 
@@ -315,10 +334,12 @@ class Hosts:
         return all(far(self.registry.where((one.namespace.id, one.host))) for one in attachments)
 
     def _tell(self, place: Place, attachment: Attachment) -> None:
-        if self._told.get(place) == (attachment, attachment.instance):
+        instance = attachment.instance
+        instance = ids.silent(instance) if self._silences.is_silent(attachment) else instance
+        if self._told.get(place) == (attachment, instance):
             return
-        self._told[place] = attachment, attachment.instance
-        self._claims.join(place, _since(attachment), attachment.instance)
+        self._told[place] = attachment, instance
+        self._claims.join(place, _since(attachment), instance)
         self._touch()
 
     def start(self) -> None:
@@ -329,6 +350,7 @@ class Hosts:
         """Be asked no more, and end all attachments at other hubs."""
         if self.domain.registry is self:  # a reload may have given the domain another one already
             self.domain.use_registry(None)
+        self._silences.stop()
         for place in list(self._attachments):
             self._end(place)
 

@@ -48,19 +48,32 @@ class Registry(Protocol[H]):
         """The instance of the client that a hub has as a host; empty where it is not known."""
 
 
+class Claims(Protocol):
+    """The list of the hosts that are here (cluster_claims, worker_registry)."""
+
+    def join(self, place: Place, since: int, instance: bytes) -> None:
+        """A host has a session here, or has said its instance."""
+
+    def leave(self, place: Place) -> None:
+        """A host has no session here any more."""
+
+
 def ways(registry: Registry[H], place: Place, lost: Container[str]) -> list[str]:
     """The names of the hubs by which a host is reached: where its session is newest comes first.
 
     Also those where the same client keeps a session beside that one. While the client of the newest one has
     not said who it is, it may be one that keeps several. Hubs that are `lost` are left out where there is
-    another one. A host at another worker is at this hub, so other hubs are left out, unless its client has
+    another one, and so are those that do not reach the client now, where it has a session beside that one.
+    A host at another worker is at this hub, so other hubs are left out, unless its client has
     moved to one: that worker still has the session for a moment, for what the client sends by it.
     """
-    hubs = registry.where(place)
+    hubs = _that_reach(registry, place)
     newest = registry.instance(hubs[0], place) if hubs else b""
     has_moved = bool(newest) and not hubs[0].is_near
     near = [
-        hub for hub in hubs if hub.is_near and not (has_moved and registry.instance(hub, place) == newest)
+        hub
+        for hub in hubs
+        if hub.is_near and not (has_moved and ids.is_same(registry.instance(hub, place), newest))
     ]
     hubs = near or hubs
     names = [hub.name for hub in hubs]
@@ -74,6 +87,20 @@ def ways(registry: Registry[H], place: Place, lost: Container[str]) -> list[str]
         ]
         names = [name for name in names if name not in lost] or names
     return names
+
+
+def _that_reach(registry: Registry[H], place: Place) -> list[H]:
+    """The hubs that have a host, without those that do not reach it now, where it has a session beside."""
+    hubs = registry.where(place)
+    found = [(hub, registry.instance(hub, place)) for hub in hubs] if len(hubs) > 1 else []
+    if not any(ids.is_silent(instance) for _, instance in found):
+        return hubs
+    heard = [instance for _, instance in found if not ids.is_silent(instance)]
+    return [
+        hub
+        for hub, instance in found
+        if not (ids.is_silent(instance) and any(ids.is_beside(instance, one) for one in heard))
+    ]
 
 
 class FarGateway(Gateway[Attachment]):

@@ -225,7 +225,7 @@ def _sessions(hubs: list[Hub]) -> list[HubSession]:
 
 def _fits(session: HubSession, wanted: Filter) -> bool:
     attachment = session.attachment
-    return attachment.live and wanted.fits(attachment.host, attachment.namespace.id)
+    return attachment.is_here and wanted.fits(attachment.host, attachment.namespace.id)
 
 
 def _rows(sessions: Iterable[HubSession], wanted: Filter, now: float) -> Iterator[Row | None]:
@@ -235,7 +235,7 @@ def _rows(sessions: Iterable[HubSession], wanted: Filter, now: float) -> Iterato
             yield None
             continue
         yield from prefixes.read(session.attachment.namespace)
-        if session.attachment.live:
+        if session.attachment.is_here:
             yield ctl_session.session_row(session, prefixes.of(session.attachment), now)
 
 

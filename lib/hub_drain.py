@@ -95,7 +95,7 @@ def move(session: Session) -> bool:
     where it has moved already, and this session is about to end.
     """
     attachment = session.attachment
-    if not attachment.live or (attachment.is_moving and _has_moved(session.domain, attachment)):
+    if not attachment.is_here or (attachment.is_moving and _has_moved(session.domain, attachment)):
         return False
     if not attachment.is_moving:
         attachment.is_moving = True
@@ -109,15 +109,15 @@ def _follow(session: Session) -> None:
     attachment, domain = session.attachment, session.domain
     try:
         until = time.monotonic() + MOVE_SECONDS
-        _wait_for(lambda: not session.awaited or not attachment.live, until)
+        _wait_for(lambda: not session.awaited or not attachment.is_here, until)
         _wait_for(lambda: _has_moved(domain, attachment), min(until, time.monotonic() + KNOWN_SECONDS))
         gevent.sleep(HEARD_SECONDS)
         session.tell_switch()
-        _wait_for(lambda: not session.awaited or not attachment.live, until)
+        _wait_for(lambda: not session.awaited or not attachment.is_here, until)
         gevent.sleep(HEARD_SECONDS)
     finally:
         attachment.is_moving = False
-    if attachment.live and _has_moved(domain, attachment):
+    if attachment.is_here and _has_moved(domain, attachment):
         let_go(attachment, "its client has moved to another session, as it was asked to")
         if domain.registry is not None:
             domain.registry.withdraw(attachment)

@@ -71,7 +71,7 @@ def end_one(sessions: Iterable[HubSession]) -> bool:
 
 def has_room(session: HubSession) -> bool:
     """Whether a session that goes on has one lane."""
-    return session.attachment.live and not session.sender.closed_because and len(session.sender.lanes) == 1
+    return session.attachment.is_here and not session.sender.closed_because and len(session.sender.lanes) == 1
 
 
 def new_token(session: HubSession) -> bytes:

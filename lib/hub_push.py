@@ -205,7 +205,7 @@ class Push:
 
     def _forget_gone(self, step: Breaths) -> None:
         for session in list(self._hosts):
-            if not session.attachment.live:
+            if not session.attachment.is_here:
                 del self._hosts[session]
                 for leases in push_routers.all_leases():
                     leases.left(session.attachment.host)
@@ -332,7 +332,7 @@ class Push:
 
     def _send(self, session: Session, host: _Host) -> None:
         host.again_at = time.monotonic() + host.pause
-        if session.attachment.live:
+        if session.attachment.is_here:
             session.control.push(push_settings.numbered(host.serial) + host.own + host.shared)
         breathe()
 

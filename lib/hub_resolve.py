@@ -74,7 +74,7 @@ def release(waited: Iterable[tuple[Attachment, bytes]], taps: Taps) -> None:
     """Forward frames that have waited for a plugin's reply."""
     for attachment, frame in waited:
         attachment.unpark(frame)
-        if attachment.live and attachment.again is not None:
+        if attachment.is_here and attachment.again is not None:
             attachment.again(frame)
         else:
             attachment.drop(Reason.SESSION_GONE, 1, "", head_of_frame(frame), time.monotonic())

@@ -378,7 +378,7 @@ class HubSession:
             return True
         before, until = self.attachment.traffic.received_packets, time.monotonic() + seconds
         self.control.ask(time.monotonic())
-        while time.monotonic() < until and self.attachment.live:
+        while time.monotonic() < until and self.attachment.is_here:
             if self.attachment.traffic.received_packets != before:
                 return True
             gevent.sleep(0.02)

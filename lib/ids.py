@@ -25,6 +25,8 @@ VERSION = 1
 
 _CLIENT = 15
 """Bytes of an instance that all sessions of a client have in common."""
+_SILENT = 0x80
+"""The bit of its last byte by which a hub tells others that it does not reach the client now."""
 
 TUNNEL_ID_SIZE = 20
 """Bytes of GOST's tunnel id: a UUID and four more (go-gost/relay)."""
@@ -79,14 +81,29 @@ def is_of_client(one: bytes, other: bytes) -> bool:
     return bool(one) and one[:_CLIENT] == other[:_CLIENT]
 
 
+def is_same(one: bytes, other: bytes) -> bool:
+    """Whether two instances are of one session, or of one in its place; empty ones are of none."""
+    return is_of_client(one, other) and not (one[-1] ^ other[-1]) & ~_SILENT
+
+
 def is_beside(one: bytes, other: bytes) -> bool:
     """Whether a client keeps two sessions with these instances at once: neither replaces the other."""
-    return is_of_client(one, other) and one != other
+    return is_of_client(one, other) and not is_same(one, other)
 
 
 def is_one_of_several(instance: bytes) -> bool:
     """Whether a session with this instance may be one of several that its client keeps."""
-    return bool(instance) and instance[_CLIENT:] != b"\0"
+    return bool(instance) and bool(instance[-1] & ~_SILENT)
+
+
+def silent(instance: bytes) -> bytes:
+    """An instance as a hub tells it to others while nothing reaches the client by this session."""
+    return instance[:_CLIENT] + bytes([instance[-1] | _SILENT])
+
+
+def is_silent(instance: bytes) -> bool:
+    """Whether the hub of a session has said so."""
+    return bool(instance) and bool(instance[-1] & _SILENT)
 
 
 def hub_tunnel_id(connector: bytes) -> bytes:

@@ -36,6 +36,7 @@ class Entry(Enum):
         *("session-closed", "info", "service host namespace peer reason seconds received_bytes sent_bytes"),
         "a session has ended: why, after how long, and what it had sent to the hub and been sent",
     )
+    SESSION_SILENT = "session-silent", "info", "host namespace peer reason", "a hub does not reach a host"
     SESSION_REVOKED = "session-revoked", "info", "service change", "sessions end because rules have changed"
     INVITED = (
         *("invited", "info", "service host namespace seconds"),

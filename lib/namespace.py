@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
+from lib import ids
 from lib.acl import Acl
 from lib.acl_connections import REFRESH_SECONDS, ConnectionTable, FragmentTable
 from lib.bounded_dict import BoundedDict
@@ -71,8 +72,10 @@ class Attachment:
     """Whether ICMP errors from a dummy address reach the peer's host; of a GOST peer nobody knows."""
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
-    live: bool = True
+    is_here: bool = True
     """False once its session has ended, or is released."""
+    live: bool = True
+    """Whether flows may go to it: it is here, and not set aside (cluster_silence)."""
     is_moving: bool = False
     """Whether its client was asked to move: a newer session does not end this one at once."""
     instance: bytes = b""
@@ -254,9 +257,9 @@ class Namespace:
         """The attachment that a flow goes to; None where no gateway that may carry it is connected.
 
         `group` and `table` are what `route_to` returned, `flow` is the packet's flow key. With `here` no
-        gateway at another hub may carry it, but one that is released, as whoever sent it may not know yet.
+        gateway at another hub may carry it, but one that is released or aside, as others may not know yet.
         """
-        find: Find[Attachment] | None = self.gateways.released.get if here else None
+        find: Find[Attachment] | None = self.gateways.at_last if here else None
         if not here and self.elsewhere is not None:
             find = partial(self._at_another_hub, now)
         for one in chain((group,), falls_to(table, address) if group.fall_through else ()):
@@ -326,14 +329,14 @@ class Namespace:
 
     def leave(self, attachment: Attachment) -> None:
         """Remove an attachment when its session ends; its flows go elsewhere, its counts go to `gone`."""
-        attachment.live = False
+        attachment.live = attachment.is_here = False
         attachment.forget()
         self.gateways.leave(attachment)
         self.gone.add(attachment.traffic)
 
     def release(self, attachment: Attachment) -> None:
         """Let flows go to newer sessions of its host; only what comes from other hubs may go to it still."""
-        attachment.live = False
+        attachment.live = attachment.is_here = False
         attachment.forget()
         self.gateways.release(attachment)
 
@@ -343,11 +346,7 @@ class Namespace:
 
     def rivals(self, attachment: Attachment) -> list[Attachment]:
         """Older attachments of the same host and client instance, which a new one replaces."""
-        return [
-            other
-            for other in self.others(attachment)
-            if other.instance and other.instance == attachment.instance
-        ]
+        return [one for one in self.others(attachment) if ids.is_same(one.instance, attachment.instance)]
 
     def sessions_of(self, host: str) -> list[Attachment]:
         """The attachments of a host, one for each of its sessions."""

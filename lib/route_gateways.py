@@ -77,10 +77,19 @@ class Gateway(Generic[S]):
             return attachment
         if not self.attachments:
             return None
-        self.turn = (self.turn + 1) % len(self.attachments)
-        attachment = self.attachments[self.turn]
+        for _ in self.attachments:
+            self.turn = (self.turn + 1) % len(self.attachments)
+            attachment = self.attachments[self.turn]
+            if attachment.live:
+                break
+        assert attachment is not None
         self.flows.remember(flow, attachment)
         return attachment
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether any attachment may be chosen: none is set aside, or not all are."""
+        return any(attachment.live for attachment in self.attachments)
 
 
 @dataclass(slots=True, eq=False)
@@ -148,9 +157,9 @@ class Gateways(Generic[S]):
         """The gateway that a flow goes to: one of the best tier, and within it the one it had before."""
         held: tuple[str, ...] = ()
         for tier in group.tiers:
-            live = [self.here[name] for name in tier if name in self.here]
+            live = [one for name in tier if (one := self.reached(name)) is not None]
             if find is not None and len(live) < len(tier):
-                found = (self.here[name] if name in self.here else find(name) for name in tier)
+                found = (self.reached(name) or find(name) for name in tier)
                 live = [gateway for gateway in found if gateway is not None]
             # A gateway that has just come back may leave again at once. Its flows have found another way
             # meanwhile, so it is passed over until it has been here for hold_down seconds.
@@ -160,13 +169,13 @@ class Gateways(Generic[S]):
             # Everybody alive in this tier is held down: go on with the next tier, but remember the first.
             held = held or (tier if live else ())
         # No tier has a steady gateway. One that may leave again is better than dropping the packet.
-        return self._shared(held, [self.here[name] for name in held if name in self.here], flow)
+        return self._shared(held, [one for name in held if (one := self.reached(name)) is not None], flow)
 
     def carriers(self, group: Group, hold_down: float, now: float, find: Find[S]) -> tuple[str, ...]:
         """The names of the gateways that new flows go to: several where they share the load."""
         held: tuple[str, ...] = ()
         for tier in group.tiers:
-            found = {name: self.here[name] if name in self.here else find(name) for name in tier}
+            found = {name: self.reached(name) or find(name) for name in tier}
             live = tuple(name for name, gateway in found.items() if gateway is not None)
             steady = tuple(name for name in live if now >= found[name].back_at + hold_down)  # type: ignore[union-attr]
             if steady:
@@ -193,6 +202,15 @@ class Gateways(Generic[S]):
     def get(self, name: str) -> Gateway[S] | None:
         """The gateway of that name, None where it is not connected."""
         return self.here.get(name)
+
+    def reached(self, name: str) -> Gateway[S] | None:
+        """The gateway of that name, None where it is not connected, or not reached by any of its sessions."""
+        gateway = self.here.get(name)
+        return gateway if gateway is not None and gateway.is_reached else None
+
+    def at_last(self, name: str) -> Gateway[S] | None:
+        """The gateway of that name with sessions that are set aside, or else released; None without any."""
+        return self.here.get(name) or self.released.get(name)
 
     def attachments(self) -> Iterator[S]:
         """All attachments, host by host."""

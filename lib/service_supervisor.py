@@ -30,6 +30,7 @@ Refuses to know: what a task does, and who asks (ctl_status, metrics, service_wa
     pools are shared                         push_sharing        the same
     leases of other hubs are looked at       cluster_live        the cluster is left
     links are looked after                   cluster_links       the cluster is left
+    sessions beside others are looked at     cluster_silence     the cluster is left; no fault of it
     hosts that come and go are told of       notify_watch        the process ends; no fault of it
     tables of nftables are put back          client_exit         the process ends; no fault of it
     a client's table is kept                 netfilter_keep      the client stops; no fault of it

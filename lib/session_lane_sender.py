@@ -25,6 +25,7 @@ from lib.packet import Buffer
 from lib.session_budget import Budget
 from lib.session_lanes import BUCKETS, BULK, SPARSE, Lanes, Progress
 from lib.session_sender import SessionSender
+from lib.session_silence import NO_FLIGHT, Flight
 from lib.session_window import Allowed
 from lib.stream_layer import AnyStream
 
@@ -105,7 +106,7 @@ class LaneSender:
             "_probes",
             "_follower",
         ),
-        *("by_lanes", "is_alive", "lanes", "send", "stream", "traffic"),
+        *("by_lanes", "is_alive", "is_left", "lanes", "send", "stream", "traffic"),
     )
 
     def __init__(
@@ -132,6 +133,8 @@ class LaneSender:
         """When it is looked again whether the lanes have gathered."""
         self._probes = 0
         self._follower: gevent.Greenlet | None = None
+        self.is_left = False
+        """Whether packets go by another session of the same client, for this one is silent."""
         self.is_alive: Callable[[float], bool] = lambda seconds: True
         """Asks the peer, and returns whether it gave a sign of life within so many seconds."""
         self.stream = stream
@@ -200,6 +203,11 @@ class LaneSender:
         """Let a datagram channel have the frames that it takes, from now on."""
         self._channel = channel
         self._send_by(self.by_lanes)
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether a datagram channel takes some of what is sent."""
+        return self._channel is not None
 
     def _send_apart(self, buffers: Sequence[Buffer]) -> None:
         """Send by the datagram channel, and by the lanes what that does not take."""
@@ -332,6 +340,14 @@ class LaneSender:
             elif lane.stream.is_stuck(now):
                 self.close("nothing of what was sent has been acknowledged for too long")
 
+    def flight(self) -> Flight:
+        """What was sent by any lane and is not acknowledged."""
+        found = [lane.stream.flight() for lane in self.lanes]
+        if len(found) < 2:
+            return found[0] if found else NO_FLIGHT
+        outs, acked, quiet, rtts, gaps = zip(*found, strict=True)
+        return Flight(any(outs), sum(acked), min(quiet), max(rtts), sum(gaps))
+
     def wait_drained(self) -> None:
         """Wait until the queues are empty."""
         for lane in list(self.lanes):
@@ -347,7 +363,15 @@ class LaneSender:
         for lane in list(self.lanes):
             if any(one.is_slow for one in self.lanes):
                 return
+            if self.is_left:
+                return
             lane.wait_while_fast()
+
+    def leave(self, is_left: bool) -> None:
+        """Let nobody wait for this session, as packets go by another one; or as before."""
+        self.is_left = is_left
+        for lane in self.lanes if is_left else ():
+            lane.go_on()
 
     def wait_for_reader(self) -> None:
         """As SessionSender.wait_for_reader, for each lane."""

@@ -20,7 +20,7 @@ TICK = 0.1
 PAUSE = 0.25
 """Least seconds between two PINGs."""
 SILENT_SECONDS = 0.5
-"""So long after a PING without anything heard a peer is silent."""
+"""So long after a PING without anything heard a peer is silent, where nobody says otherwise."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -35,6 +35,8 @@ class Pulse:
     """When a look last found that some more had been."""
     asked_at: float = 0.0
     """When the first PING since then was sent; 0 where none was."""
+    patience: float = SILENT_SECONDS
+    """How long it may say nothing."""
     _next_at: float = float("-inf")
 
     def look(self, count: int, is_used: bool, now: float) -> bool:
@@ -63,6 +65,6 @@ def silent(pulses: Mapping[K, Pulse], now: float, witness: float = float("-inf")
         key
         for key, one in pulses.items()
         if one.asked_at
-        and now - one.asked_at >= SILENT_SECONDS
+        and now - one.asked_at >= one.patience
         and max(witness, second if first is None or key == first else pulses[first].heard_at) > one.asked_at
     }

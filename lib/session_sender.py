@@ -54,8 +54,7 @@ MEASURE_SECONDS = 0.02
 MOST_MOMENT_SECONDS = 0.1
 """The same as MOMENT_SECONDS at most, where the event loop is late."""
 MORE, CALMER = 1.25, 0.7
-"""By what a moment is longer than a pass of a late loop, and what is left of it after a measurement in which
-the loop was not late."""
+"""By what a moment is longer than a pass of a late loop; what is left of it after one that was not late."""
 READER_SECONDS = 0.05
 """How long wait_for_reader() waits at most: a hub may read nothing from us before we have read from it."""
 
@@ -360,13 +359,14 @@ class SessionSender:
         # Two runs, so that the kernel never runs dry while the writer fetches the next one.
         self.stream.hold_unsent(min(NOTSENT_LOWAT, 2 * self._most))
         if not fast:
-            self._go_on()
+            self.go_on()
 
     def _tell_fast(self, fast: bool) -> None:
         """Say whether the processors limit the peer now, or a wire; not where that is in doubt."""
         self.stream.tell_fast(fast)
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Let a reader of packets for this peer wait no longer."""
         if self._goes_on is not None:
             self._goes_on.set()
 
@@ -388,7 +388,7 @@ class SessionSender:
     def _finish(self) -> None:
         self.budget.stuck.pop(self, None)
         self.writer = None
-        self._go_on()
+        self.go_on()
 
     def _lose(self, reason: Reason, frames: bytes, more: int = 0) -> None:
         """Count frames as dropped, and `more` packets whose frames were reported already (tell_losses)."""

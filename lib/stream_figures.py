@@ -1,4 +1,4 @@
-"""Figures that the kernel has of a connection, of TCP or MPTCP: round-trip time, bytes, paths, its end.
+"""Figures that the kernel has of a connection, of TCP or MPTCP: round-trip time, bytes, paths, its ends.
 
 Knows: struct tcp_info and struct mptcp_info, and which of them is right for what. TCP_INFO of an MPTCP socket
 is that of its first path, which may be dead.
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from gevent import monkey
 
 from lib.session_pacing import UNKNOWN_TRIP, Trip
+from lib.session_silence import NO_FLIGHT, Flight
 
 _SOL_MPTCP, _MPTCP_INFO = 284, 1  # linux/socket.h, linux/mptcp.h
 _INFO_BYTES, _TOTAL = 128, 80  # of struct mptcp_info there: enough of it; where mptcpi_subflows_total is
@@ -31,6 +32,9 @@ _FIGURES = struct.Struct(
 _TRIP = struct.Struct(
     "=16xI48xI28xIQ32xII40xI"
 )  # tcpi_snd_mss, rtt, total_retrans, pacing_rate, notsent_bytes, min_rtt, delivered
+_FLIGHT = struct.Struct(
+    "=24xI28xI8xI28xI16xQ88xI4xI"
+)  # tcpi_unacked, last_ack_recv, rtt, total_retrans, bytes_acked; since Linux 5.4 dsack_dups, rcv_ooopack
 _poll = monkey.get_original("select", "poll")
 
 
@@ -71,6 +75,16 @@ def trip(sock: Any) -> Trip:
     except (OSError, struct.error):  # closed; a kernel before 4.18
         return UNKNOWN_TRIP
     return Trip(now / 1e6, shortest / 1e6, segment * delivered, resent, unsent, paced)
+
+
+def flight(sock: Any) -> Flight:
+    """What was sent by a connection of TCP and is not acknowledged; NO_FLIGHT where it has ended."""
+    try:
+        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FLIGHT.size)
+    except OSError:  # closed
+        return NO_FLIGHT
+    out, quiet, rtt, resent, acked, twice, ahead = _FLIGHT.unpack(info.ljust(_FLIGHT.size, b"\0"))
+    return Flight(bool(out), acked, quiet / 1e3, rtt / 1e6, resent - twice + ahead)
 
 
 def unread(sock: Any) -> int:
@@ -119,3 +133,12 @@ def has_hung_up(sock: Any) -> bool:
     poll = _poll()
     poll.register(sock.fileno(), select.POLLRDHUP)
     return bool(poll.poll(0))
+
+
+def far_address(sock: Any) -> str:
+    """The IP address that a socket is connected to; "" where that is not enough to find it again."""
+    try:
+        address = sock.getpeername()
+    except OSError:  # not connected any more
+        return ""
+    return "" if len(address) > 3 and address[3] else str(address[0])

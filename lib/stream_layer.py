@@ -29,6 +29,7 @@ from lib.limits import Meter
 from lib.packet import Buffer
 from lib.session_cost import Cost
 from lib.session_pacing import Trip
+from lib.session_silence import Flight
 from lib.settings_transport import SYSTEM
 from lib.stream_figures import Figures
 from lib.stream_tcp import Stream
@@ -291,6 +292,10 @@ class Layered:
     def trip(self) -> Trip:
         """What the kernel says of the way of the connection below."""
         return self._below.trip()
+
+    def flight(self) -> Flight:
+        """What was sent by the connection below and is not acknowledged."""
+        return self._below.flight()
 
     def pace(self, rate: float) -> None:
         """Let the kernel send so many bytes a second at most; 0 for any number."""

@@ -31,13 +31,13 @@ from lib.service_turn import Turn
 from lib.session_budget import Budget
 from lib.session_cost import Cost
 from lib.session_pacing import UNKNOWN_TRIP, Trip
+from lib.session_silence import NO_FLIGHT, Flight
 from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_figures import Figures
 from lib.stream_options import DEAD_AFTER, TCP_NOTSENT_LOWAT, Keepalive, tune
 
 LITTLE_UNREAD = 1 << 16
-"""Receive buffer of a peer that is expensive, bytes as the kernel counts. Four of its segments where that is
-more (loopback), or hardly any of them would be let in."""
+"""Receive buffer of an expensive peer, as the kernel counts; four of its segments where those are more."""
 REST_SECONDS = 0.1
 """Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
@@ -247,11 +247,7 @@ class Stream:
     @property
     def far_address(self) -> str:
         """The IP address that the socket is connected to; "" where that is not enough to find it again."""
-        try:
-            address = self._sock.getpeername()
-        except OSError:  # not connected any more
-            return ""
-        return "" if len(address) > 3 and address[3] else str(address[0])
+        return stream_figures.far_address(self._sock)
 
     def figures(self) -> Figures:
         """What the kernel has measured of the connection; all zero where it is not connected any more."""
@@ -338,6 +334,10 @@ class Stream:
     def trip(self) -> Trip:
         """What the kernel says of the connection's way. TCP_INFO of MPTCP knows one path only, so nothing."""
         return UNKNOWN_TRIP if self.is_mptcp else stream_figures.trip(self._sock)
+
+    def flight(self) -> Flight:
+        """What was sent and is not acknowledged. Of MPTCP nothing is known, which has ways of its own."""
+        return NO_FLIGHT if self.is_mptcp else stream_figures.flight(self._sock)
 
     def pace(self, rate: float) -> None:
         """Let the kernel send so many bytes a second at most; 0 for any number (SO_MAX_PACING_RATE)."""

@@ -23,10 +23,10 @@ import gevent
 
 from lib import hub_log, worker_wire
 from lib.cluster_frames import MAX_HUB
-from lib.cluster_hosts import Claims, Hosts
+from lib.cluster_hosts import Hosts
 from lib.cluster_places import OtherHub, Place
 from lib.cluster_registry import Registry
-from lib.cluster_ways import Send
+from lib.cluster_ways import Claims, Send
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.hub import Hub

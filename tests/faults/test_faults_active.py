@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.e2e.test_active import Active, active, paths, states
+from tests.e2e.test_active_cut import USED, begin, meet, rules
 from tests.faults.conftest import Note
 from tests.faults.test_faults import seconds
 from tests.support import numbered
@@ -51,6 +52,42 @@ def test_a_hub_of_two(active: Active, note: Note, how: signal.Signals) -> None:
     if how is signal.SIGTERM:
         assert not there.lost
         assert not back.lost
+
+
+@pytest.mark.parametrize("how", ["way", "machine"])
+def test_the_way_to_a_hub_of_two_is_cut(active: Active, note: Note, how: str) -> None:
+    """Nobody is told of it: packets are dropped, and of a machine without power nothing is heard any more."""
+    topology = active.topology
+    control, home = meet(active, "third")
+    with ExitStack() as stack:
+        flows = begin(stack, topology, 8)
+        there, back, stream = flows[:1], flows[1:-1], flows[-1:]
+        began = time.monotonic()
+        with rules(topology, home, "drop"):
+            if how == "machine":
+                active.hubs[home].send(signal.SIGSTOP)
+            wait_for(lambda: states(control)[0] == "all flows")
+            noticed = seconds(began)
+            numbered.wait(flows, 150)
+            gaps = [f"{max(flow.longest_gap for flow in some):.1f} s" for some in (there, back, stream)]
+            active.hubs[home].send(signal.SIGCONT)
+        began = time.monotonic()
+        wait_for(lambda: sorted(states(control)) == sorted(USED), 60)
+        again = seconds(began)
+        numbered.wait(flows, 50)
+    what = "the way between a client and one of its two hubs is cut (nft)"
+    if how == "machine":
+        what = "machine of a hub of a cluster without power (nft, SIGSTOP); the client has two sessions"
+    lost = [
+        f"{sum(len(flow.lost) for flow in some)} of {sum(flow.sent for flow in some)}"
+        for some in (there, back)
+    ]
+    note(f"{what}, the other end is at a third hub", "the client, and that hub: nothing is acknowledged",
+         f"{noticed}; the longest gap: to the other host {gaps[0]}, from it {gaps[1]}, a TCP connection {gaps[2]};"
+         f" used again {again} after it is back",
+         f"{lost[0]} UDP packets there, {lost[1]} back; what was on its way still comes")  # fmt: skip
+    assert max(flow.longest_gap for flow in (*there, *back)) < 1.5
+    assert stream[0].longest_gap < 2.5, "TCP tries again after 0.2, 0.6 and 1.4 s"
 
 
 def test_a_hub_of_two_stands_still(active: Active, note: Note) -> None:

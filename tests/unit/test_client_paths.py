@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,8 +23,11 @@ from lib import (
 )
 from lib.client_paths import Paths
 from lib.client_preference import HOLD_SECONDS
+from lib.client_pulses import LOSSY_SECONDS, SOON_SECONDS, STILL_SECONDS
 from lib.client_session import ClientSession
 from lib.session_control import SessionControl
+from lib.session_lane_sender import LaneSender
+from lib.session_silence import Flight
 from lib.wire_control import Feature, Hello
 from tests.support import packets as p
 from tests.unit.test_client_reconnect import THREE, Nodes
@@ -174,6 +178,59 @@ def test_a_hub_that_ends_loses_its_flows_and_is_read_on(world: World, cluster: b
     assert world.goes(1) == "node-1"
     assert not ends.sender.closed_because
     assert "its hub ends" in [path.state for path in world.paths.sessions]
+
+
+def test_a_hub_that_acknowledges_nothing_is_passed_over_while_another_one_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits to send by it waits no longer: flows of other hubs are behind what is for this one."""
+    world.start()
+    cut, other = world.says("node-0"), world.says("node-1")
+    flights = {cut: Flight(True, 5, 9.0, 0.001), other: Flight(True, 5, 9.0, 0.001)}
+    senders = {session.sender: session for session in flights}
+    monkeypatch.setattr(LaneSender, "flight", lambda sender: flights[senders[sender]])
+    now = time.monotonic()
+
+    def looks(seconds: float, answers: bool) -> list[str]:
+        nonlocal now
+        for _ in range(round(seconds / SOON_SECONDS)):
+            now += SOON_SECONDS
+            other.received.received_packets += answers
+            cut.received.received_packets += not flights[cut].is_out
+            flights[other] = Flight(True, now if answers else 5, 0.0 if answers else 9.0, 0.001)  # type: ignore[arg-type]
+            world.paths._look(now)
+        return [path.state for path in world.paths.sessions]
+
+    assert "silent" not in looks(1.0, False), "it is the way to all of them that is bad"
+    assert looks(0.2, True) == ["all flows", "silent"]
+    assert world.paths.session is other
+    assert cut.sender.is_left
+    assert not other.sender.is_left
+    flights[cut] = Flight(False, 6, 0.0, 0.001)
+    assert looks(1.5, True) == ["all flows", "silent"], "flows do not go to and fro"
+    assert "silent" not in looks(2.0, True)
+    assert not cut.sender.is_left
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_hub_has_more_time_where_packets_are_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, loses: bool
+) -> None:
+    """Its kernel acknowledges, and what it says may be held up behind a segment that is lost twice."""
+    world.start()
+    still, other = world.says("node-0"), world.says("node-1")
+    acked = itertools.count()
+    gaps = itertools.count() if loses else itertools.repeat(0)
+    monkeypatch.setattr(
+        LaneSender, "flight", lambda sender: Flight(True, next(acked), 0.0, 0.001, next(gaps))
+    )
+    now = began = time.monotonic()
+    while "silent" not in [path.state for path in world.paths.sessions]:
+        now += SOON_SECONDS
+        other.received.received_packets += 1
+        world.paths._used.add(world.paths._sessions[still])
+        world.paths._look(now)
+    assert now - began == pytest.approx(LOSSY_SECONDS if loses else STILL_SECONDS, abs=3 * SOON_SECONDS)
 
 
 def test_a_silent_hub_is_passed_over_until_it_is_heard(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

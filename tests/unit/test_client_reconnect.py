@@ -37,6 +37,7 @@ from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
 from lib.log_events import Entry
+from lib.session_silence import NO_FLIGHT, Flight
 from lib.settings import ClientSettings, DeviceSettings, NodeSettings, ProxySettings
 from lib.settings_dial import HopChoice
 from lib.stream_proxy import ProxyFailed
@@ -686,6 +687,9 @@ class SilentStream:
     def __init__(self, error: Exception | None) -> None:
         self.told: list[tuple[str, str]] = []
         self._error, self._over, self.closed = error, Event(), False
+
+    def flight(self) -> Flight:
+        return NO_FLIGHT
 
     def receive_into(self, view: memoryview) -> int:
         if self._error is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import forward, framing, hub_drain, ids, packet_offload
+from lib import cluster_silence, cluster_wire, forward, framing, hub_drain, ids, packet_offload
 from lib.capture_taps import Taps
 from lib.cluster_claims import Claims, Clocks
 from lib.cluster_envelopes import fitting
@@ -23,6 +23,8 @@ from lib.namespace import Attachment
 from lib.namespace_domain import Domain
 from lib.packet import Buffer
 from lib.service_scheduling import Pauses
+from lib.service_supervisor import Task
+from lib.session_silence import QUIET_SECONDS, Flight
 from lib.settings_memory import LEAST_FAR_FLOWS
 from tests.support import packets as p
 from tests.support.routes import table
@@ -667,3 +669,82 @@ def test_a_hub_that_ends_keeps_sessions_whose_clients_move(world: World) -> None
     world.hosts.keeps = True
     world.at("hub-2", "host-2", since=2 * CLOCK, instance=b"i" * 16)
     assert old.sender.closed == ""  # type: ignore[attr-defined]
+
+
+def test_a_session_that_is_silent_is_told_of_and_left_aside_while_its_client_has_another_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flows go by the other hub and stay there; what comes by that one is not sent back to it."""
+    one, two = world.join("host-1"), world.join("host-2", instance=BESIDE[0])
+    place, touched = (NAMESPACE, "host-2"), world.touched
+    silent: set[Attachment] = set()
+    monkeypatch.setattr(world.hosts._silences, "is_silent", silent.__contains__)
+
+    def takes_flows() -> bool:
+        return two.live
+
+    def says(is_silent: bool) -> bytes:
+        silent.clear()
+        silent.update([two] if is_silent else [])
+        world.hosts._heard_or_not(two)
+        batch = world.own.next_batch(NOW)
+        return cluster_wire.decode(batch.changes[-1])[0].instance
+
+    assert says(True) == ids.silent(BESIDE[0])
+    assert world.touched > touched
+    assert takes_flows(), "there is no other way"
+    world.at("hub-2", "host-2", since=2, instance=ids.silent(BESIDE[1]))
+    assert takes_flows(), "nor now"
+    world.at("hub-2", "host-2", since=2, instance=BESIDE[1])
+    assert not takes_flows()
+    assert two.is_here
+    assert world.sends(one, "10.0.0.2") == "hub-2"
+    far = world.hosts.attachment(one.namespace, "host-1", "hub-3")
+    assert world.sends(far, "10.0.0.2") == "here", "a packet by one link goes by no other"
+    assert says(False) == BESIDE[0]
+    assert takes_flows()
+    assert world.sends(one, "10.0.0.2") == "hub-2", "the flow stays"
+    assert world.sends(one, "10.0.0.2", port=2) == "here"
+    says(True)
+    assert not takes_flows()
+    world.hosts.unreachable("hub-2", True)
+    assert takes_flows()
+    world.hosts.unreachable("hub-2", False)
+    assert not takes_flows()
+    world.gone("hub-2", "host-2")
+    assert takes_flows()
+    assert world.registry.where(place) == []
+
+
+def test_a_hub_that_does_not_reach_a_host_is_passed_over_while_another_one_does(world: World) -> None:
+    one, ports = world.join("host-1"), iter(range(1, 1000))
+
+    def found() -> set[str]:
+        return {world.sends(one, "10.0.0.2", port=next(ports)) for _ in range(20)}
+
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    world.at("hub-3", "host-2", since=6, instance=ids.silent(BESIDE[1]))
+    assert found() == {"hub-2"}
+    world.at("hub-2", "host-2", since=5, instance=ids.silent(BESIDE[0]))
+    assert found() == {"hub-2", "hub-3"}, "nobody does"
+    world.at("hub-2", "host-2", since=5, instance=b"x" * 16)
+    assert found() == {"hub-3"}, "the other one is no session of this client"
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[1])
+    world.at("hub-2", "host-2", since=5, instance=ids.silent(BESIDE[0]))
+    assert found() == {"hub-3"}
+
+
+def test_a_session_that_was_silent_is_used_again_when_the_cluster_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = world.join("host-2", instance=BESIDE[0])
+    world.at("hub-2", "host-2", since=2, instance=BESIDE[1])
+    monkeypatch.setattr(cluster_silence, "say", lambda *words, **fields: None)
+    monkeypatch.setattr(Task, "_keep_running", lambda task: None)
+    monkeypatch.setattr(world.hosts._silences, "_flight", lambda attachment: Flight(True, 1, 9.0, 0.001))
+    two.traffic.sent_packets += 1
+    for now in (1.0, 1.1 + QUIET_SECONDS):
+        world.hosts._silences.look(now)
+    assert not two.live
+    world.hosts.stop()
+    assert two.live

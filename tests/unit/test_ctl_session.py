@@ -45,7 +45,7 @@ def session(
         attachment=SimpleNamespace(
             namespace=TENANT,
             host=host,
-            live=True,
+            is_here=True,
             peer="10.0.0.1:5",
             since=NOW - 10,
             offloads=0,

@@ -25,7 +25,9 @@ class Session:
         namespace = SimpleNamespace(
             rivals=lambda attachment: hub.rivals, release=lambda attachment: hub.done.append("released")
         )
-        self.attachment: Any = SimpleNamespace(live=True, is_moving=False, sender=self, namespace=namespace)
+        self.attachment: Any = SimpleNamespace(
+            is_here=True, is_moving=False, sender=self, namespace=namespace
+        )
         self.domain = hub.domain
 
     def tell_drain(self) -> None:
@@ -249,7 +251,7 @@ def test_one_host_is_not_waited_for_for_ever(how: str, monkeypatch: pytest.Monke
     (one,) = hub.sessions.values()
     hub_drain.move(one)
     gevent.sleep(0)
-    one.attachment.live = how != "it ends"
+    one.attachment.is_here = how != "it ends"
     until(lambda: not one.attachment.is_moving)
     assert hub.done == []
 

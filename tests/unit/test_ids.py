@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib import ids
 from lib.ids import MAGIC, TUNNEL_ID_SIZE, VERSION, format_uuid, hub_tunnel_id, hub_version, is_host_name
 from lib.ids import parse_uuid as parse
 from tests.support import texts
@@ -100,3 +101,20 @@ def test_a_hub_shows_itself_in_the_last_four_bytes() -> None:
 )
 def test_who_the_hub_is(tunnel_id: bytes, version: int) -> None:
     assert hub_version(tunnel_id) == version
+
+
+def test_an_instance_that_is_marked_silent_is_of_the_same_session() -> None:
+    one, other = ids.instance_of(b"c" * 16, 1), ids.instance_of(b"c" * 16, 2)
+    marked = ids.silent(one)
+    assert ids.is_silent(marked)
+    assert not ids.is_silent(one)
+    assert not ids.is_silent(b"")
+    assert ids.silent(marked) == marked
+    assert len(marked) == 16
+    assert ids.is_same(one, marked)
+    assert ids.is_beside(marked, other)
+    assert not ids.is_beside(marked, one)
+    assert ids.is_one_of_several(marked)
+    assert not ids.is_one_of_several(ids.silent(ids.instance_of(b"c" * 16, 0)))
+    assert not ids.is_same(b"", b"")
+    assert not ids.is_same(one, b"")

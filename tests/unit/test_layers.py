@@ -160,6 +160,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "client_flows",
             "client_preference",
             "session_pulse",
+            "session_silence",
             "counters",
             "client_downlink",
             "client_transit",
@@ -498,6 +499,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cluster_receive",
         "cluster_link",
         "cluster_pulse",
+        "cluster_silence",
         "cluster_links",
         "cluster_hosts",
         "cluster_ways",
@@ -527,6 +529,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "client_tries",
         "client_pings",
         "client_paths",
+        "client_pulses",
     ),
     (
         "api_page",

@@ -180,3 +180,26 @@ def test_hold_downs_are_bounded_however_often_hosts_come_and_go() -> None:
     assert not settling.ended(59)
     assert settling.ended(100)
     assert not settling._ends
+
+
+def test_a_host_with_all_sessions_set_aside_is_looked_for_elsewhere_and_comes_back_without_a_hold_down() -> (
+    None
+):
+    hosts, far = Hosts("a", "b"), Gateway[Session]("a")
+    far.attachments.append(Session("a elsewhere"))
+    routes, find = in_order("a", "b"), {"a": far}.get
+    hosts.sessions["a"].live = False
+    assert hosts.gateways.choose(routes, b"1", HOLD, 0.0, find) is far.attachments[0]
+    assert hosts.carries(routes, b"2") == "b", "nobody knows of another way"
+    assert hosts.gateways.carriers(routes, HOLD, 0.0, find) == ("a",)
+    found = hosts.gateways.at_last("a")
+    assert found is not None
+    assert found.attachment_for(b"3") is hosts.sessions["a"], "what came from elsewhere has no other way"
+    hosts.sessions["a"].live = True
+    assert hosts.gateways.choose(routes, b"4", HOLD, 0.0, find) is hosts.sessions["a"]
+
+
+def test_of_several_sessions_one_that_is_set_aside_gets_no_new_flows() -> None:
+    gateway = Gateway[Session]("a", attachments=[Session("1"), Session("2", live=False), Session("3")])
+    found = {gateway.attachment_for(bytes([number])).host for number in range(8)}  # type: ignore[union-attr]
+    assert found == {"1", "3"}

@@ -14,6 +14,7 @@ from lib.counters import Traffic
 from lib.session_lane_sender import MARK_SECONDS, LaneSender
 from lib.session_lanes import BULK, FOLLOWED, SPARSE
 from lib.session_pacing import Trip
+from lib.session_silence import Flight
 from lib.stream_tcp import Stream
 from tests.support import packets as p
 from tests.support.streams import SECONDS, read_until, stream_pair
@@ -285,3 +286,35 @@ def test_a_channel_keeps_the_first_choice_where_a_near_peer_has_one_lane_and_the
         near.sender.send([ping])
         assert len(channel.took) == took + 2
         near.sender.ended()
+
+
+def test_nobody_waits_for_a_session_that_packets_go_past(two: Two) -> None:
+    """Its far end reads nothing, and it is fast as far as is known."""
+    sender = two.sender
+    sender.remove(two.second)
+    while not sender.lanes[0].has_queue:
+        sender.send([run(0)])
+    reader = gevent.spawn(sender.wait_while_fast)
+    gevent.sleep(0)
+    assert not reader.dead
+    sender.leave(True)
+    reader.join(SECONDS)
+    assert reader.dead
+    with gevent.Timeout(SECONDS):
+        sender.wait_while_fast()
+    sender.leave(False)
+    reader = gevent.spawn(sender.wait_while_fast)
+    gevent.sleep(0)
+    assert not reader.dead
+    reader.kill()
+
+
+def test_what_two_lanes_have_not_been_acknowledged(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        two.sender.lanes[0].stream: Flight(False, 7, 5.0, 0.1, 1),
+        two.sender.lanes[1].stream: Flight(True, 3, 0.5, 0.2, 2),
+    }
+    monkeypatch.setattr(Stream, "flight", lambda stream: found[stream])
+    assert two.sender.flight() == Flight(True, 10, 0.5, 0.2, 3)
+    two.sender.remove(two.second)
+    assert two.sender.flight() == Flight(False, 7, 5.0, 0.1, 1)

@@ -44,3 +44,11 @@ def test_one_that_is_heard_again_is_not_silent_any_more() -> None:
     assert silent({1: one, 2: other}, 10.6) == {1}
     one.look(1, False, 10.7)
     assert silent({1: one, 2: other}, 11.0) == set()
+
+
+def test_one_that_is_far_away_has_more_time() -> None:
+    one, other = Pulse(patience=1.2), Pulse()
+    assert one.look(0, True, 10.0)
+    other.look(7, False, 11.1)
+    assert silent({1: one, 2: other}, 11.1) == set()
+    assert silent({1: one, 2: other}, 11.3) == {1}

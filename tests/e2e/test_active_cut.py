@@ -1,0 +1,138 @@
+"""The way between a client and one of its two hubs is cut, without a word: both hubs live, and reach everybody else."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.e2e.test_active import Active, active, paths, port, states
+from tests.support import numbered
+from tests.support.netns import HOST_1, HUB_TO_HOST_1, Topology
+from tests.support.program import OVERLAY_1, OVERLAY_2, reach, wait_for
+from tests.support.redis_server import needs_redis
+
+__all__ = ["active"]
+
+pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
+
+CHAIN = "add table ip cut; add chain ip cut wire { type filter hook prerouting priority -300; }; add rule ip cut wire "
+EVERY = 0.02
+USED = ["new flows", "flows that it has"]
+
+
+@contextmanager
+def rules(topology: Topology, hub: int, verdict: str) -> Iterator[None]:
+    """Give what goes between host-1 and a hub this verdict as it arrives, at both ends."""
+    ends = {
+        topology.hub: f"ip saddr {HOST_1} tcp dport {port(hub)}",
+        topology.host_1: f"ip saddr {HUB_TO_HOST_1} tcp sport {port(hub)}",
+    }
+    for namespace, words in ends.items():
+        namespace.run("nft", f"{CHAIN} {words} {verdict}")
+    try:
+        yield
+    finally:
+        for namespace in ends:
+            namespace.run("nft", "delete table ip cut")
+
+
+def home_of(control: str) -> int:
+    """The hub that new flows of a host go by."""
+    return 1 if paths(control)[0]["hub"].endswith(str(port(1))) else 2
+
+
+def begin(stack: ExitStack, topology: Topology, back: int) -> list[numbered.Numbered]:
+    """Flows from host-1, so many that only go to it, and last a connection."""
+    one, two = topology.host_1, topology.host_2
+    flows = [
+        stack.enter_context(numbered.udp(one, two, OVERLAY_1, OVERLAY_2, 7001, EVERY)),
+        *(  # by a hash they are spread over both hubs
+            stack.enter_context(numbered.udp(two, one, OVERLAY_2, OVERLAY_1, number, EVERY))
+            for number in range(7011, 7011 + back)
+        ),
+        stack.enter_context(numbered.tcp(one, two, OVERLAY_2, 7020)),
+    ]
+    numbered.wait(flows, 25)
+    return flows
+
+
+def meet(active: Active, other: str) -> tuple[str, int]:
+    """host-1 with two hubs, host-2 at a third one or at host-1's home; (where to ask host-1, that home)."""
+    topology = active.topology
+    active.start_hub(3)
+    control = active.both(1, 1, 2)
+    wait_for(lambda: states(control) == USED)
+    home = home_of(control)
+    end = 3 if other == "third" else home
+    active.host(2, end)
+    reach(topology.host_1, OVERLAY_2)
+    for hub in {1, 2} - {end}:
+        active.wait_hosts(end, hub, 1)
+    return control, home
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "other", ["third", "home"], ids=["other end elsewhere", "other end at the hub that is cut off"]
+)
+def test_a_way_that_is_cut_costs_a_flow_less_than_a_second(active: Active, other: str) -> None:
+    """Each end moves what it sends. When the way is there again, it is used again, and flows stay where they are."""
+    topology = active.topology
+    control, home = meet(active, other)
+    with ExitStack() as stack:
+        flows = begin(stack, topology, 8)
+        with rules(topology, home, "drop"):
+            numbered.wait(flows, 150)
+            gaps = [flow.longest_gap for flow in flows]
+            assert sorted(states(control)) == ["all flows", "silent"]
+            lines = active.hubs[home].line_count()
+        wait_for(lambda: sorted(states(control)) == sorted(USED), 60)
+        active.hubs[home].wait_line("reached here again", timeout=60, after=lines)
+        numbered.wait(flows, 50)
+        for flow in flows:
+            flow.end()
+    assert max(gaps) < 1.5, "0.5 s; a connection within the tunnel is tried again after 0.2, 0.6 and 1.4 s"
+    assert flows[-1].numbers == list(range(flows[-1].sent)), "of a connection everything arrives"
+    assert all(len(set(flow.numbers)) == len(flow.numbers) for flow in flows), "nothing twice"
+
+
+@pytest.mark.alone
+def test_a_hub_that_is_silent_as_a_whole_costs_a_flow_little_more(active: Active) -> None:
+    """Its machine has no power any more: its kernel says nothing either, to nobody."""
+    topology = active.topology
+    control, home = meet(active, "third")
+    with ExitStack() as stack:
+        flows = begin(stack, topology, 8)
+        with rules(topology, home, "drop"):
+            active.hubs[home].send(signal.SIGSTOP)
+            numbered.wait(flows, 150)
+            gaps = [flow.longest_gap for flow in flows]
+            assert sorted(states(control)) == ["all flows", "silent"]
+            active.hubs[home].send(signal.SIGCONT)
+    assert max(gaps) < 2.5
+
+
+def test_a_way_that_is_bad_but_lives_moves_nothing(active: Active) -> None:
+    """It loses 5 % each way; then the hub stands still for 0.3 s, again and again."""
+    topology = active.topology
+    control, home = meet(active, "third")
+    lines = {number: hub.line_count() for number, hub in active.hubs.items()}
+    with ExitStack() as stack:
+        flows = begin(stack, topology, 4)
+        with rules(topology, home, "numgen random mod 100 < 5 drop"):
+            for _ in range(8):
+                numbered.wait(flows, 25)
+                assert states(control) == USED
+        for _ in range(4):
+            active.hubs[home].send(signal.SIGSTOP)
+            time.sleep(0.3)
+            active.hubs[home].send(signal.SIGCONT)
+            numbered.wait(flows, 25)
+            assert states(control) == USED
+    for number, hub in active.hubs.items():
+        said = [line for line in hub.text().splitlines()[lines[number] :] if "host-1" in line]
+        assert said == [], "no hub takes it for silent"
