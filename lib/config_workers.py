@@ -65,9 +65,6 @@ def _check_process(config: Config, found: Findings) -> None:
     if config.log is not None and config.log.rotation is not None:
         hint = "leave it out, and let logrotate move the file"
         _refuse(found, config.log.where("rotation"), "'rotation' beside 'workers'", hint)
-    for router in found.each(config.routers):
-        if router.dns_domain:
-            _refuse(found, router.where("dns_domain"), f"router {router.name[:64]}: 'dnsDomain'")
 
 
 def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lib import stream_certificates
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Process, Topology
+from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
 from tests.support.program import (
     OVERLAY_1,
     OVERLAY_2,
@@ -62,6 +63,62 @@ def test_the_c_library_finds_hosts_by_name_and_back(
     for name in (f"host-9.{DOMAIN}", "www.example.com"):
         assert one.run("getent", "ahostsv4", name, check=False) == ""
     assert "1 received" in one.run("ping", "-c1", "-W2", "host-2")
+
+
+ASK = """
+import sys
+from dnslib import DNSRecord
+said = DNSRecord.parse(DNSRecord.question(sys.argv[2]).send(sys.argv[1], 53, timeout=5))
+print(*(str(one.rdata) for one in said.rr))
+"""
+
+
+def test_every_worker_answers_for_the_hosts_of_all(
+    topology: Topology, write: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """Each host has an address of the pool, and asks the worker that it is at for both."""
+    control, name = str(tmp_path / "hub.sock"), f"names-{os.getpid()}"
+    hosts = topology.host_1, topology.host_2
+
+    def written(more: str) -> str:
+        return write("hub.yml", "workers: 2\n" + HUB_TEXT.format(name=name, more=more))
+
+    def asked(place: Namespace, what: str) -> str:
+        return place.run(sys.executable, "-c", ASK, "10.20.0.1", f"{what}.{DOMAIN}", check=False).strip()
+
+    def workers() -> dict[int, dict[str, int]]:
+        rows = json.loads(run("status", "--json", "--control", control)[1])["workers"]
+        return {row["worker"]: row for row in rows}
+
+    hub = start(topology.hub, "-C", written(f", dnsDomain: {DOMAIN}"), "--control", control)
+    pin = hub.wait_line(r"(sha256:[0-9a-f]{64})").group(1)
+    hub.wait_line("listening on")
+    try:
+        for number, place in enumerate(hosts, 1):
+            there = {1: HUB_TO_HOST_1, 2: HUB_TO_HOST_2}[number]
+            url = f"router+tls://{there}:8443?pin={pin}"
+            start_client(place, "-L", f"tun:///host-{number}?namesBy=off", "-F", url)
+            reach(place, "10.20.0.1")
+        assert [row["connections"] for row in workers().values()] == [1, 1]
+        for dead in (0, 1, 2):
+            if dead:
+                pid = workers()[dead]["pid"]
+                os.kill(pid, signal.SIGKILL)
+                wait_for(lambda: workers().get(dead, {"pid": pid})["pid"] != pid)  # noqa: B023
+            for place in hosts:
+                reach(place, "10.20.0.1")
+                wait_for(lambda: asked(place, "host-1") and asked(place, "host-2"))  # noqa: B023
+                found = [asked(place, f"host-{number}") for number in (1, 2)]
+                assert len({*found, "10.20.0.1", ""}) == 4, found
+                reach(place, found[1] if place is topology.host_1 else found[0])
+            assert [asked(place, "host-1") for place in hosts] == [found[0]] * 2, "all say the same"
+        written(f", dnsDomain: {DOMAIN}, names: {{printer: 10.20.9.9}}")
+        hub.send(signal.SIGHUP)
+        for place in hosts:
+            wait_for(lambda: asked(place, "printer") == "10.20.9.9")  # noqa: B023
+    finally:
+        topology.hub.kill_all()  # so that none writes the file again
+        (stream_certificates.state_directory() / f"pool-{name}").unlink(missing_ok=True)
 
 
 HUB_TEXT = """

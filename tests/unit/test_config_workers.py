@@ -71,7 +71,6 @@ def test_gost_s_sd_and_entrypoint_hold() -> None:
     [
         ("workers: 2\n", "workers: 2\nnotify: [{url: 'http://x/'}]\n", "f.yml:2:", "'notify'"),
         ("workers: 2\n", "workers: 2\nlog: {output: f, rotation: {maxSize: 1}}\n", "f.yml:2:", "'rotation'"),
-        ("{name: r,", "{name: r, address: 10.0.0.9/24, dnsDomain: a.internal,", "f.yml:7:", "'dnsDomain'"),
         ("router: r}", "router: r, onDuplicate: refuse}", "f.yml:5:", "'onDuplicate: refuse'"),
         ("router: r}", "router: r, channel: datagram}", "f.yml:5:", "'channel: datagram'"),
         ("router: r}", "router: r, dscp: true}", "f.yml:5:", "'dscp'"),
@@ -100,6 +99,12 @@ def test_invitations_and_pools_hold() -> None:
     assert found.workers == 2
     assert found.hubs[0].enrol is not None
     assert found.tables[0].pool
+
+
+def test_names_hold() -> None:
+    found = settings(HUB.replace("{name: r,", "{name: r, address: 10.0.0.9/24, dnsDomain: a.internal,"))
+    assert found.workers == 2
+    assert found.tables[0].names is not None
 
 
 def test_a_limiter_of_each_connection_holds() -> None:
