@@ -23,18 +23,20 @@ from lib import capture_watch, forward, framing, hub_log, hub_resolve, hub_turn
 from lib.cluster_costs import HostCosts
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
-from lib.forward_enter import enter_run, is_icmp, source_of_frame
+from lib.forward_enter import MOST_LOOKED, enter_run, is_icmp, source_of_frame
 from lib.namespace import Attachment, Namespace
 from lib.namespace_domain import Domain
 from lib.packet_offload import count_packets
 from lib.packet_text import head_of_frame
 from lib.service_scheduling import SHARE
-from lib.session_cost import MORE_SECONDS, SKIPPED_RUN_SECONDS, Cost, run_worth
+from lib.session_cost import MORE_SECONDS, SKIPPED_RUN_SECONDS, TURN_SECONDS, Cost, run_worth
 
 MAX_SOURCES, MAX_NAMESPACES = 4096, 256
 """Sources of one namespace, and namespaces, that are remembered of a hub."""
 MOST_JUDGED = 32
 """Frames of a dear host that are judged at once, in a turn of the share."""
+LONG_FRAME, SMALL_PIECE = 4096, 30 * MOST_LOOKED
+"""Bytes of a frame that is not one of very many, and of a piece of others, for MOST_LOOKED frames at most."""
 LEAST_FRAME = 22
 """Bytes of the smallest frame that is a packet. A superpacket costs no more to drop than a packet."""
 
@@ -173,11 +175,21 @@ class Receiver(Unhurried):
     def _enter(
         self, known: _Known, data: bytearray, view: memoryview, start: int, end: int, now: float
     ) -> int:
-        """Sort frames by whose they are; what takes too long is left for later. Returns how many packets."""
-        forward = partial(self._forward, data, view)
-        stop, packets = enter_run(
-            known.stranger, data, start, end, now, known.there, forward, known.nobody, self._skip_one
-        )
+        """Sort frames by whose they are; what takes too long is left for later. Returns how many packets.
+
+        Those of flows that are known of their host need no other look: whose they are was found out before.
+        """
+        sender, packets, stop, is_late = known.there.get(source_of_frame(data, start, end)), 0, start, False
+        if sender is not None and sender.live:
+            had = sender.traffic.received_packets
+            stop, is_late = self._known_flows(sender, data, view, start, end, now)
+            packets = sender.traffic.received_packets - had
+        if stop < end and not is_late:
+            forward = partial(self._forward, data, view)
+            stop, others = enter_run(
+                known.stranger, data, stop, end, now, known.there, forward, known.nobody, self._skip_one
+            )
+            packets += others
         if stop < end:
             self._rest.append((known.namespace.id, bytes(view[stop:end])))
         return packets
@@ -257,8 +269,11 @@ class Receiver(Unhurried):
 
         They are of one flow, unless they were left of a run that had begun before the host was dear.
         """
-        stop = self._known_flows(sender, data, view, start, end, now)
+        stop, is_late = self._known_flows(sender, data, view, start, end, now)
         packets = count_packets(view[start:stop]) if stop > start else 0
+        if is_late:
+            self._rest.append((known.namespace.id, bytes(view[stop:end])))
+            return packets + count_packets(view[stop:end])
         if stop == end:
             return packets
         if not SHARE.try_enter((sender.namespace.id, sender.host)):
@@ -273,12 +288,24 @@ class Receiver(Unhurried):
 
     def _known_flows(
         self, attachment: Attachment, data: bytearray, view: memoryview, start: int, end: int, now: float
-    ) -> int:
-        """Sort frames of known flows up to the first one that is not of any; returns where that is."""
-        out, taps = self._owner.output, self._owner.taps
-        if taps.on:
-            return capture_watch.scan(attachment, data, view, start, end, now, out, taps, 0)
-        return forward.scan(attachment, data, view, start, end, now, out, 0)
+    ) -> tuple[int, bool]:
+        """Sort frames of known flows up to the first one that is not of any; returns where that is.
+
+        And whether there was no time for all of them.
+        """
+        out, taps, traffic = self._owner.output, self._owner.taps, attachment.traffic
+        until, most = now + TURN_SECONDS, traffic.received_packets + MOST_LOOKED
+        while True:
+            piece = min(end, start + (hub_turn.PIECE if data[start] << 8 >= LONG_FRAME else SMALL_PIECE))
+            if taps.on:
+                stop = capture_watch.scan(attachment, data, view, start, piece, now, out, taps, 0)
+            else:
+                stop = forward.scan(attachment, data, view, start, piece, now, out, 0)
+            if stop in (start, end):
+                return stop, False
+            start = stop
+            if traffic.received_packets >= most or time.monotonic() > until:
+                return stop, True
 
     def _drop_dear(self, sender: Attachment, view: memoryview, start: int, end: int, now: float) -> int:
         """Drop the rest of a run of a host that costs too much; returns how many packets that was."""
@@ -318,7 +345,8 @@ class Receiver(Unhurried):
                 hub_log.drops(owner.settings.name, stranger, reason, detail)
         for namespace, known in self._turn.items():
             known.nobody.clear()
-            hub_resolve.ask(owner, namespace)
+            if namespace.plugins:
+                hub_resolve.ask(owner, namespace)
         self._turn.clear()
 
 

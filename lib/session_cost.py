@@ -227,8 +227,8 @@ class Cost:
         """End a turn that took `seconds`; `now` is in seconds of any steady clock."""
         is_full, known = self._read >= self.size, self.exact > 0
         self.over = seconds - self._worth
-        if self.is_of_many:
-            self.spent += seconds
+        if self.is_of_many:  # of a long one that is not timed exactly another process may have had most
+            self.spent += seconds if known else min(seconds, TURN_SECONDS)
         self.long = is_full or seconds > SHORT * self._prices.turn
         if seconds > TURN_SECONDS:
             self.exact = EXACT_TURNS

@@ -309,7 +309,8 @@ class WorkerLink:
             return at
         if after == begin or data[begin] != worker_wire.MARK:
             hub, namespace = cluster_frames.within_hub(data, begin, after)
-            self._take(hub, namespace, data, view, begin + cluster_frames.HEADER, after)
+            receiver = self.receiver(hub)
+            self._take(receiver, namespace, data, view, begin + cluster_frames.HEADER, after)
             return after
         if worker_wire.is_head(data, begin, after):
             hub, namespace, self._left = worker_wire.run(data, begin, after)
@@ -332,11 +333,12 @@ class WorkerLink:
         first, stop = at + 2 + (data[at] << 8 | data[at + 1]), at + self._left
         if first > stop:
             raise ProtocolError("frames of a run are cut off")
-        if self.receiver(hub).by_flow:
+        receiver = self.receiver(hub)
+        if receiver.by_flow:
             part = view[at : min(end, stop, max(first, at + FLOWS_BYTES))]
             for _, frames, _ in session_chunks.chunks(part):
                 begin, at = at, at + len(frames)
-                self._take(hub, namespace, data, view, begin, at)
+                self._take(receiver, namespace, data, view, begin, at)
                 if time.monotonic() > until:
                     break
             return at
@@ -344,14 +346,13 @@ class WorkerLink:
             ends = framing.split(view[at:end])
             stop = at + ends[-1] if ends else at
         if stop > at:
-            self._take(hub, namespace, data, view, at, stop)
+            self._take(receiver, namespace, data, view, at, stop)
         return stop
 
     def _take(
-        self, hub: int, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int
+        self, receiver: Receiver, namespace: bytes, data: bytearray, view: memoryview, start: int, end: int
     ) -> None:
-        """Have whole frames taken by whoever takes those of this hub now."""
-        receiver = self.receiver(hub)
+        """Have whole frames taken by whoever takes those of their hub now."""
         self._used[receiver] = None
         receiver.take(namespace, data, view, start, end, self._cost)
 

@@ -313,3 +313,14 @@ def test_a_frame_that_is_dropped_unseen_is_worth_no_more_than_it_needs() -> None
         cost.skip(1, 50, 1500)
         cost.end(900e-6, float(now) / 1000)
     assert cost.expensive
+
+
+def test_a_long_turn_of_a_link_that_another_process_may_have_had_is_not_counted_as_slow_reading() -> None:
+    """By it a link would let its far end have less on the way (session_window)."""
+    cost = session("link")
+    turns(cost, 0.0001, EXACT_TURNS, (100, 100_000, 0))
+    before = cost.spent
+    turns(cost, 0.050, 1, (100, 100_000, 0))
+    assert cost.spent == pytest.approx(before + TURN_SECONDS)
+    turns(cost, 0.050, 1, (100, 100_000, 0))
+    assert cost.spent == pytest.approx(before + TURN_SECONDS + 0.050), "timed exactly"
