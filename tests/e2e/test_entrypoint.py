@@ -167,8 +167,12 @@ def test_an_sd_that_is_away_slow_back_and_lies(topology: Topology, write: Write,
         json.dumps({"lies": [{**lie, "address": one} for one in ("224.0.0.1:9", "0.0.0.0:9", "x")]})
     )
     start_sd(topology.hub, ttl=60, mode=str(mode))
-    wait_for(lambda: not pings(topology.host_1, OVERLAY_2, 1, "-W0.5"))
-    assert "no-session" in run("drops", "--control", control)[1]
+    wait_for(
+        lambda: (
+            not pings(topology.host_1, OVERLAY_2, 1, "-W0.5")
+            and "no-session" in run("drops", "--control", control)[1]
+        )
+    )
     hubs[0].wait_line("is nowhere where it could be reached: .*224.0.0.1")
     mode.write_text(json.dumps({"body": "x" * 1_000_000}))
     assert not pings(topology.host_1, OVERLAY_2, 1, "-W0.5")
