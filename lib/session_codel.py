@@ -24,11 +24,8 @@ INTERVAL_SECONDS = 0.1
 """RFC 8289, 4.2 and 4.3: good for paths of 10 to 300 ms."""
 PACKET = 1600
 """Bytes of a large packet on the wire, roughly: with our headers, and those of TLS and TCP."""
-REPAIRS, INTERVALS = 1.5, 10.0
-"""On a wire that loses packets: how many repairs packets may wait for, and how many times that is the
-interval, since what a loss has made is over by then."""
-MOST_REPAIR_SECONDS = 0.05
-"""The longest repair that counts: packets may not wait for longer than 75 ms, whatever the way."""
+INTERVALS = 10.0
+"""How many times a longer target is the interval (RFC 8289, 4.3: the target is a tenth of it or less)."""
 _AGAIN = 16
 """Intervals within which a flow that keeps a queue anew goes on where its drops have ended."""
 
@@ -45,13 +42,10 @@ class Pace(NamedTuple):
 USUAL = Pace(TARGET_SECONDS, INTERVAL_SECONDS)
 
 
-def pace(rate: float, repair: float = 0.0) -> Pace:
+def pace(rate: float, patience: float = 0.0) -> Pace:
     """The pace at a rate in bytes/s; 0 for one that is fast or not known.
 
-    `repair` is how many seconds our own connection needs to repair a loss (a round trip), 0 where it has none
-    to repair. Each loss lowers for a moment what bbr thinks the wire takes, and a queue stands here for
-    longer than that. A sender that is told to slow down then leaves the wire idle, and bbr takes that for the
-    wire's rate: both may end at a part of it. With 1 % of packets lost that was 51 Mbit/s in place of 150.
+    `patience` is how many seconds packets may wait because of the way (session_pacing); 0 where it is short.
 
     On a slow link a packet waits while the one before it is sent, and that is no queue. So the target is at
     least the time of one and a half large packets (RFC 8289, 4.4; RFC 8290, 5.2.1), and the interval grows as
@@ -60,9 +54,8 @@ def pace(rate: float, repair: float = 0.0) -> Pace:
     if not rate:
         return USUAL
     target = max(TARGET_SECONDS, 1.5 * PACKET / rate)
-    usual = Pace(target, max(INTERVAL_SECONDS + target - TARGET_SECONDS, 2 * target))
-    patient = REPAIRS * min(repair, MOST_REPAIR_SECONDS)
-    return Pace(max(usual.target, patient), max(usual.interval, INTERVALS * patient))
+    interval = max(INTERVAL_SECONDS + target - TARGET_SECONDS, 2 * target)
+    return Pace(max(target, patience), max(interval, INTERVALS * patience))
 
 
 @dataclass(slots=True, eq=False)

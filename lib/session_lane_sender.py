@@ -168,6 +168,7 @@ class LaneSender:
             self._send_by(self._send_both)
             bulk = self.lanes[BULK]
             bulk.beside, lane.beside = lane, bulk
+            lane.stream.resend_soon()
             self._suit(bulk, not bulk.is_slow)
         return lane
 

@@ -95,8 +95,8 @@ class SendQueue:
     """Called with the reason and the frames of each dropped chunk; None where nobody wants to know."""
     rate: float = 0.0
     """Bytes a second that the peer takes, as its sender has measured; 0.0 where that is fast or not known."""
-    repair: float = 0.0
-    """Seconds that the peer's connection needs to repair a loss, 0.0 where it has had none lately."""
+    patience: float = 0.0
+    """Seconds that packets of a flow may wait because of the way to the peer (session_pacing.patience)."""
     traffic: Traffic = field(default_factory=Traffic)
     """Where drops are counted: the counters of the last push or pop."""
     _turns: Turns = field(default_factory=Turns)
@@ -106,7 +106,7 @@ class SendQueue:
     """When a push looks for such chunks the next time."""
     _merge_seconds: float = 0.0
     _for: tuple[float, float] = (0.0, 0.0)
-    """The rate and the repair that those below are for, and the length of turns."""
+    """The rate and the patience that those below are for, and the length of turns."""
     _pace: Pace = session_codel.USUAL
     _longest: int = 2 * MAX_CHUNK
     """Bytes that are sent as one, at most: a longer chunk is cut, be it one superpacket. None is so long."""
@@ -125,7 +125,7 @@ class SendQueue:
     def push(self, run: bytes, now: float, traffic: Traffic) -> None:
         """Put a run of whole frames into the queue. What there is no room for is dropped and counted."""
         self.traffic = traffic
-        if (self.rate, self.repair) != self._for:
+        if (self.rate, self.patience) != self._for:
             self._adapt()
         late, soon = now - self.max_seconds, now - self._merge_seconds
         flows, added, pieces, bucket = self._turns.flows, 0, 0, 0
@@ -179,7 +179,7 @@ class SendQueue:
         where all that was looked at had waited too long, and then `size` is not 0.
         """
         self.traffic = traffic
-        if (self.rate, self.repair) != self._for:
+        if (self.rate, self.patience) != self._for:
             self._adapt()
         turns, target, longest = self._turns, self._pace.target, self._longest
         taken: list[bytes] = []
@@ -278,8 +278,8 @@ class SendQueue:
 
     def _adapt(self) -> None:
         """Follow the rate: at a slow one, turns and what is sent as one last SLICE_SECONDS or a packet."""
-        rate, self._for = self.rate, (self.rate, self.repair)
-        self._pace = session_codel.pace(rate, self.repair)
+        rate, self._for = self.rate, (self.rate, self.patience)
+        self._pace = session_codel.pace(rate, self.patience)
         fits = int(max(session_codel.PACKET, rate * SLICE_SECONDS)) if rate else 2 * MAX_CHUNK
         self._longest, self._gathered = min(2 * MAX_CHUNK, fits), min(MAX_CHUNK, fits)
         self._turns.quantum = min(QUANTUM, fits)

@@ -322,7 +322,7 @@ class SessionSender:
         if not pacing.is_due(now):
             return
         pacing.sample(now, self.stream.trip(), self.beside.stream.trip().delivered if self.beside else 0)
-        self._queue.repair = pacing.repair(now)
+        self._queue.patience = pacing.patience(now)
         if not self.rate and pacing.best:  # no queue lasts: the wire's own takes all
             self.rate = pacing.best
             self._adapt()

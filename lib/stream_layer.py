@@ -305,6 +305,10 @@ class Layered:
         """Let the congestion control of the connection below begin anew, if that is bbr."""
         self._below.restart_bbr()
 
+    def resend_soon(self) -> None:
+        """Let the connection below repair losses sooner than others do."""
+        self._below.resend_soon()
+
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes."""
         self._below.wait_writable()

@@ -32,10 +32,13 @@ NOTSENT_LOWAT = 1 << 18
 which we could neither see nor bound."""
 DEAD_AFTER = 15.0
 """Seconds without any acknowledgement after which a connection is dead (GOST never notices)."""
+RESEND_SECONDS = 0.05
+"""Least time after a round trip until what is not acknowledged is sent again (resend_soon). The far kernel
+may hold back an acknowledgement for less (TCP_DELACK_MIN, 0.04 s)."""
 Keepalive = tuple[int, int, int]
 """TCP keepalive: (seconds of silence before the first probe, seconds between probes, number of probes)."""
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
+TCP_NOTSENT_LOWAT, _TCP_RTO_MIN_US = 25, 45  # linux/tcp.h
 _SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
 _SO_BUF_LOCK, _RCVBUF_LOCKED = 72, 2  # asm-generic/socket.h, linux/socket.h
 _SO_MEMINFO = (
@@ -119,6 +122,19 @@ def set_pace(sock: Any, rate: float) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, pace.to_bytes(4, sys.byteorder))
     except OSError:
         pass  # it has ended, which its reader finds out
+
+
+def resend_soon(sock: Any) -> None:
+    """Let the kernel send anew soon what is not acknowledged (TCP_RTO_MIN_US, Linux 6.15; else as it is).
+
+    It waits for 0.2 s after a round trip. A ping that is lost twice, or has nothing behind it that shows the
+    loss, is as late. For a connection that carries bulk that is right: a wire that pauses for less (a radio)
+    has lost nothing, and bbr needs seconds after such a timeout.
+    """
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MIN_US, int(RESEND_SECONDS * 1e6))
+    except OSError:
+        pass  # an older kernel, MPTCP, or it has ended
 
 
 def set_unread(sock: Any, size: int) -> None:

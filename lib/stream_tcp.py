@@ -86,19 +86,16 @@ class Stream:
         """What it costs; None where nobody counts (a client's own)."""
         self._key: Hashable = None
         self._turn = Turn()
-        self._shrunk = 0  # the receive buffer while little is to lie in it
+        self._shrunk, self._look_at = 0, 0.0  # the receive buffer while little is to lie in it
         self._congestion, self._fast = congestion, False
-        self._ended = False
-        self._rest = False  # the peer had closed at the last look
-        self._look_at = 0.0
+        self._ended = self._rest = False  # _rest: the peer had closed at the last look
         self._budget: Budget | None = None
-        self._waiting = 0
+        self._waiting = self._unread = 0
         self.written = self.received = 0
         """Bytes that the kernel was given to send, and those that it has given us."""
         self._into: Meter | None = None
         self._out: Meter | None = None
         self._most = 1 << 30  # bytes of one receive that the limits allow
-        self._unread = 0
 
     def count(self, cost: Cost, key: Hashable, budget: Budget | None = None) -> None:
         """Meter this stream from now on. Expensive streams with the same `key` share their turns.
@@ -168,8 +165,7 @@ class Stream:
 
     def peek(self, size: int) -> bytes:
         """What a receive would give now, which stays to be received. Raises BlockingIOError for nothing."""
-        seen: bytes = self._sock.recv(size, socket.MSG_PEEK)
-        return seen
+        return bytes(self._sock.recv(size, socket.MSG_PEEK))
 
     def give_way(self) -> bool:
         """Let other greenlets run before the next received bytes; False where the stream has ended."""
@@ -346,6 +342,10 @@ class Stream:
     def restart_bbr(self) -> None:
         """Let the congestion control begin anew, if that is bbr."""
         stream_options.restart_bbr(self._sock)
+
+    def resend_soon(self) -> None:
+        """Repair losses sooner than others do."""
+        stream_options.resend_soon(self._sock)
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes. Raises OSError once it is closed: libev would abort."""

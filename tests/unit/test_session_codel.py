@@ -89,20 +89,20 @@ def test_the_pace_of_a_rate(rate: float, target: float, interval: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("rate", "repair", "target", "interval"),
+    ("rate", "patience", "target", "interval"),
     [
-        *((25e6, 0.02, 0.03, 0.3), (25e6, 0.0001, 0.005, 0.1), (25e6, 3.0, 0.075, 0.75)),
-        *((8e3, 0.02, 0.3, 0.6), (125e3, 0.02, 0.03, 0.3), (0.0, 0.02, 0.005, 0.1)),
+        *((25e6, 0.03, 0.03, 0.3), (25e6, 0.0001, 0.005, 0.1), (25e6, 0.015, 0.015, 0.15)),
+        *((8e3, 0.03, 0.3, 0.6), (125e3, 0.03, 0.03, 0.3), (0.0, 0.03, 0.005, 0.1)),
     ],
 )
-def test_where_losses_are_repaired_packets_may_wait_for_that(
-    rate: float, repair: float, target: float, interval: float
+def test_packets_may_wait_longer_where_the_way_is_long(
+    rate: float, patience: float, target: float, interval: float
 ) -> None:
-    assert pace(rate, repair) == pytest.approx((target, interval))
+    assert pace(rate, patience) == pytest.approx((target, interval))
 
 
-def test_senders_over_repairs_are_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The queue follows what its connection repairs, in both directions."""
+def test_senders_over_a_long_way_are_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue follows what it is told of the way, in both directions."""
     seen: list[tuple[float, Pace]] = []
     due = Codel.due
 
@@ -111,7 +111,7 @@ def test_senders_over_repairs_are_told_later(monkeypatch: pytest.MonkeyPatch) ->
         return due(codel, waited, backlog, now, at, most)
 
     def step(now: float) -> None:
-        line.queue.repair = 0.02 if now < 2.0 else 0.0
+        line.queue.patience = 0.03 if now < 2.0 else 0.0
 
     monkeypatch.setattr(Codel, "due", noted)
     line = Line(SendQueue(4 << 20, 1.0), 2.5e6, 0.04, [Sender(1000)], step=step)
@@ -152,6 +152,22 @@ def test_senders_keep_the_line_busy_and_the_queue_short(
         assert 2 < lost <= line.traffic.drops[Reason.QUEUE_CODEL]
         assert line.traffic.drops.keys() == {Reason.QUEUE_CODEL}
         assert marks == 0
+
+
+@pytest.mark.parametrize("mbit", [5.0, 20.0, 50.0])
+def test_with_patience_one_sender_keeps_a_long_line_busy(mbit: float) -> None:
+    """It halves its window when it is told to slow down: what had waited by then is what the line carries meanwhile."""
+
+    def share(patience: float) -> float:
+        queue = SendQueue(4 << 20, 1.0)
+        queue.rate, queue.patience = mbit * 125_000, patience
+        line = Line(queue, queue.rate, 0.04, [Sender(1000)])
+        line.run(10.0)
+        assert line.median_wait(3.0) < max(patience, 0.005)
+        return line.carried / (line.rate * line.waits[-1][0])
+
+    assert share(0.015) > share(0.0) + 0.05
+    assert share(0.03) > 0.97
 
 
 def test_without_it_the_same_senders_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:

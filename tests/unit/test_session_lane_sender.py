@@ -155,6 +155,16 @@ def test_the_second_lane_is_told_what_the_first_knows_of_the_wire(monkeypatch: p
         two.sender.ended()
 
 
+def test_only_the_second_lane_repairs_losses_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bbr needs seconds after a timeout that was for nothing, as where a radio pauses: bulk is not for that."""
+    told: list[Any] = []
+    monkeypatch.setattr(Stream, "resend_soon", lambda stream: told.append(stream))
+    with stream_pair(4096) as one, stream_pair(4096) as other:
+        two = Two([one, other])
+        assert told == [two.sender.lanes[SPARSE].stream]
+        two.sender.ended()
+
+
 @pytest.mark.parametrize("slow", [0, 1])
 def test_a_reader_waits_for_no_lane_where_the_wire_is_slow(slow: int) -> None:
     """The rate of the other lane is mostly not known, as too little goes by it."""

@@ -315,15 +315,19 @@ def test_the_best_rate_is_that_at_which_bytes_arrive_lately() -> None:
     assert wire.pacing.best < 2 * wire.rate, "a pause says nothing"
 
 
-def test_a_repair_is_known_for_a_moment_and_takes_a_round_trip() -> None:
+def test_packets_may_wait_for_a_part_of_the_round_trip_and_for_longer_while_losses_are_repaired() -> None:
     wire = Wire(20 * MBIT)
     wire.run(2.0)
-    assert wire.pacing.repair(wire.now) == 0
+    assert wire.pacing.patience(wire.now) == 0.75 * TRIP
     wire.resent = 1
     wire.run(0.2)
-    assert wire.pacing.repair(wire.now) == TRIP
+    assert wire.pacing.patience(wire.now) == 1.5 * TRIP
     wire.run(CALM_SECONDS + 0.1)
-    assert wire.pacing.repair(wire.now) == 0
-    unknown = Pacing()
+    assert wire.pacing.patience(wire.now) == 0.75 * TRIP
+
+
+def test_nobody_waits_for_a_way_that_is_not_known_and_not_for_ever_for_a_long_one() -> None:
+    unknown, long = Pacing(), Pacing()
     unknown.sample(1.0, Trip(TRIP, math.inf, 0, 1))
-    assert unknown.repair(1.0) == 0
+    long.sample(1.0, Trip(3.0, 3.0, 0, 0))
+    assert (unknown.patience(1.0), long.patience(100.0)) == pytest.approx((0, 0.0375))

@@ -162,7 +162,9 @@ def test_the_queue_is_told_the_rate(mbit: float, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("loses", [True, False])
-def test_the_queue_is_told_that_losses_are_repaired(loses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_told_how_long_packets_may_wait_because_of_the_way(
+    loses: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wire = Wire([(1.0, 100 * MBIT)])
     sender = sender_over(wire, monkeypatch)
 
@@ -173,7 +175,7 @@ def test_the_queue_is_told_that_losses_are_repaired(loses: bool, monkeypatch: py
     monkeypatch.setattr(wire, "pace", lambda rate: None, raising=False)
     monkeypatch.setattr(wire, "restart_bbr", lambda: None, raising=False)
     fill(wire, sender)
-    assert sender._queue.repair == (0.02 if loses else 0.0)
+    assert sender._queue.patience == pytest.approx(0.03 if loses else 0.015)
 
 
 def over_a_far_wire(wire: Wire, monkeypatch: pytest.MonkeyPatch, trip_seconds: float = 0.02) -> None:

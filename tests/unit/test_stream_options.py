@@ -355,3 +355,14 @@ def test_a_receive_buffer_shrinks_only_as_what_lies_in_it_is_read() -> None:
                 pass
         assert stream_options.shrink_unread(reader, 1 << 12, first) < first
     assert stream_options.shrink_unread(reader, 1 << 12, 0) == 1 << 12, "nothing is raised about a closed one"
+
+
+def test_an_older_kernel_repairs_losses_when_it_likes() -> None:
+    stream_options.resend_soon(Refusing("cubic", errno.ENOPROTOOPT))
+    with socket.socket() as one:
+        stream_options.resend_soon(one)
+        try:
+            least = one.getsockopt(socket.IPPROTO_TCP, 45)  # TCP_RTO_MIN_US, linux/tcp.h
+        except OSError:
+            return  # before Linux 6.15
+        assert least == pytest.approx(50_000, rel=0.1), "in microseconds, as the kernel's ticks allow"
