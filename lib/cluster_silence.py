@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import gevent
 from gevent.event import Event
 
-from lib import framing, ids, session_keepalive, wire_control
+from lib import ids, session_control
 from lib.log_dedup import BUSY
 from lib.log_events import Entry
 from lib.log_setup import say
@@ -43,7 +43,7 @@ def _ask(attachment: Attachment, now: float) -> None:
     """Send PING by the stream of a session whose packets may go by datagrams, which nobody acknowledges."""
     sender = attachment.sender
     if isinstance(sender, LaneSender) and sender.has_channel:
-        sender.probe(framing.encode(wire_control.encode_ping(session_keepalive.token(now))))
+        sender.probe(session_control.ping(now))
 
 
 def flight_of(attachment: Attachment) -> Flight:

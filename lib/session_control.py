@@ -40,6 +40,11 @@ ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window
 """The messages that mean something else to a hub than to a client, or to a link."""
 
 
+def ping(now: float) -> bytes:
+    """The frame of a PING that is sent now."""
+    return framing.encode(wire_control.encode_ping(session_keepalive.token(now)))
+
+
 class Counts(Protocol):
     """What is used of the counters of what the peer sends."""
 
@@ -99,7 +104,7 @@ class SessionControl:
         if isinstance(message, Ping):
             frames = framing.encode(wire_control.encode_pong(message.token))
             if self.can(Feature.KEEPALIVE) and self.liveness.asked(now):
-                frames += framing.encode(wire_control.encode_ping(session_keepalive.token(now)))
+                frames += ping(now)
             (reply or self._sender.reply)(frames)
         elif isinstance(message, Pong):
             self.liveness.pong(message.token, now)
@@ -138,7 +143,7 @@ class SessionControl:
 
     def ask(self, now: float) -> None:
         """Send PING, to which a live peer replies with PONG."""
-        self._sender.probe(framing.encode(wire_control.encode_ping(session_keepalive.token(now))))
+        self._sender.probe(ping(now))
 
     def ask_lane(self) -> None:
         """Ask the hub for a token for a second lane."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lib.errors import ConfigError, Position, Problem
 from lib.settings import HubSettings, Settings
+from lib.settings_cluster import EntrypointSettings
 
 _REMEDY = "restart tunrouter for that"
 
@@ -41,10 +42,16 @@ def _links(settings: Settings) -> tuple[str, int] | None:
     return (cluster.host, cluster.port) if cluster is not None else None
 
 
+def entrypoint(settings: Settings) -> tuple[str, EntrypointSettings] | None:
+    """The first hub service with an entrypoint, by name, and that: services of one domain have the same."""
+    found = ((hub.name, hub.entrypoint) for hub in settings.hubs if hub.entrypoint is not None)
+    return next(found, None)
+
+
 def _entrypoint(settings: Settings) -> tuple[str, int, str] | None:
     """Where datagrams of other hubs come."""
-    found = [hub.entrypoint for hub in settings.hubs if hub.entrypoint is not None]
-    return (found[0].host, found[0].port, found[0].netns) if found else None
+    found = entrypoint(settings)
+    return (found[1].host, found[1].port, found[1].netns) if found is not None else None
 
 
 def _place(hub: HubSettings) -> tuple[object, ...]:

@@ -141,8 +141,8 @@ class WorkerChanges(ServiceChanges):
         lines += main.tables.leave(of_main(new))
         if new.cluster is not None and new.cluster != old.cluster:
             lines.append(f"cluster: joined as {new.cluster.name}")
-        entry = worker_settings.entrypoint(new)
-        if entry is not None and entry != worker_settings.entrypoint(old):
+        entry = settings_workers.entrypoint(new)
+        if entry is not None and entry != settings_workers.entrypoint(old):
             lines.append(f"service {entry[0]}: entrypoint {entry[1].address}")
         if old.titles != new.titles:
             service_release.later(namespace_titles.use(new.titles))

@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 import gevent.socket
 
-from lib import datagram_open, worker_settings
+from lib import datagram_open, settings_workers
 from lib.cluster_live import Cluster
 from lib.hub import Hub
 from lib.hub_tables import Tables
@@ -144,7 +144,7 @@ class EntrypointWorker(_Outside):
     def _linked(self, parts: Parts, workers: int, *descriptors: int) -> Links:
         from lib.worker_entrypoint import EntrypointRelay  # only hubs with an entrypoint pay for it
 
-        found = worker_settings.entrypoint(self._written)
+        found = settings_workers.entrypoint(self._written)
         assert found is not None
         name, entry = found
         self._entrypoint = EntrypointRelay(parts.hubs[name], entry, datagram_open.shared(descriptors[0]))

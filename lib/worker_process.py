@@ -39,6 +39,7 @@ from lib import (
     service_reload,
     service_supervisor,
     service_threads,
+    settings_workers,
     worker_channel,
     worker_figures,
     worker_settings,
@@ -230,7 +231,7 @@ class Worker:
         others = {name_of(number) for number in range(1, workers + 1)} - {name_of(self.number)}
         if worker_settings.outside(self._written):
             others.add(name_of(CLUSTER_NUMBER))
-        entry = worker_settings.entrypoint(self._written)
+        entry = settings_workers.entrypoint(self._written)
         port = datagram_open.shared(outside[0]) if outside else None
         links = WorkerLinks(name_of(self.number), parts.hubs, others, entry and entry[1], port)
         self._new_pools = lambda: sharing(self._written.cluster, self._lists, links, parts.tables)
@@ -367,7 +368,7 @@ class Worker:
             failed = service_reload.use(parts, new, Breaths(), bool(message["changed"]))
             assert self._links is not None
             before, self._written = self._written, self._next_written
-            entry = worker_settings.entrypoint(self._written)
+            entry = settings_workers.entrypoint(self._written)
             self._links.follow(entry and entry[1])
             if self._written.cluster != before.cluster:
                 self._share_pools()

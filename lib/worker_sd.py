@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gevent
@@ -22,7 +21,6 @@ from lib.cluster_elsewhere import LinkedHosts
 from lib.cluster_far_hubs import FarHubs
 from lib.cluster_hosts import Hosts
 from lib.cluster_places import Place
-from lib.cluster_receive import Receiver
 from lib.cluster_sd_hosts import SdHosts
 from lib.counters import Traffic
 from lib.hub import Hub
@@ -34,11 +32,6 @@ from lib.worker_wire import FarHost, Question, Unanswered
 
 FIND_SECONDS = 3.0
 """How much longer than the sd's timeout somebody who explains waits for an answer."""
-
-
-def granted(hub: str, namespace: bytes) -> bool:
-    """Whether a worker may have hosts of a namespace: all are one hub. For other hubs worker_relay looks."""
-    return True
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -161,12 +154,8 @@ class WorkerHosts(Hosts):
         """The counts of all hosts at a worker, or a hub."""
         return self._sd.hubs.counts(hub) if self._is_hub(hub) else super().counts(hub)
 
-    def receiver(self, hub: str) -> Receiver:
-        """What takes the frames of a worker, or those of a hub."""
-        if not self._is_hub(hub):
-            return super().receiver(hub)
-        stranger, grants = partial(self._sd.stranger, hub), partial(granted, hub)
-        return Receiver(self._owner, self.domain, stranger, self.counts(hub), grants)
+    def _stranger(self, hub: str, namespace: Namespace) -> Attachment:
+        return self._sd.stranger(hub, namespace) if self._is_hub(hub) else super()._stranger(hub, namespace)
 
     def stop(self) -> None:
         """Be asked no more, and end all attachments at other workers and hubs."""

@@ -30,6 +30,7 @@ from lib import (
     service_signals,
     service_threads,
     settings_needs,
+    settings_workers,
     worker_run,
     worker_settings,
 )
@@ -119,7 +120,7 @@ class WorkerService:
             if settings.cluster is not None:
                 self._links = listen(settings.cluster.host, settings.cluster.port)
                 cluster_running.by_another.append(settings.cluster.name)
-            if (found := worker_settings.entrypoint(settings)) is not None:
+            if (found := settings_workers.entrypoint(settings)) is not None:
                 self._entrypoint = cluster_far_hubs.opened(found[1])
             self.metrics, self.api = self.make_metrics(settings), self.make_api(settings)
         except BaseException:

@@ -17,18 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from lib.settings import Settings, TableSettings
-from lib.settings_cluster import EntrypointSettings
 from lib.settings_limits import HubLimits
 from lib.settings_transport import STREAM
+from lib.settings_workers import entrypoint
 
 ROWS = 1024
 """Routes that are packed and unpacked in one step."""
-
-
-def entrypoint(settings: Settings) -> tuple[str, EntrypointSettings] | None:
-    """The first hub service with an entrypoint, by name, and that: services of one domain have the same."""
-    found = ((hub.name, hub.entrypoint) for hub in settings.hubs if hub.entrypoint is not None)
-    return next(found, None)
 
 
 def outside(settings: Settings) -> tuple[object, ...]:
