@@ -13,7 +13,6 @@ from lib.config_metadata import find, where_of
 from lib.config_schema import Config, Handler, Service
 from lib.errors import Position
 from lib.settings import ClientSettings, HubSettings
-from lib.settings_hooks import NO_HOOKS
 from lib.settings_transport import DATAGRAM
 
 AUTO, MOST = "auto", 64
@@ -72,9 +71,6 @@ def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None
     here = f"service {service.name}"
     if find(handler, "trustedProxies"):
         _refuse(found, where_of(handler, "trustedProxies"), f"{here}: 'trustedProxies'")
-    if settings.hooks != NO_HOOKS:
-        for phase in (phase for phase, _ in settings.hooks.commands):
-            _refuse(found, where_of(service, phase), f"{here}: {phase!r}")
     if settings.observe is not None and settings.observe.observations:
         _refuse(found, service.where("observer"), f"{here}: an observer")
     if settings.on_duplicate == "refuse":

@@ -139,6 +139,8 @@ class WorkerChanges(ServiceChanges):
         lines += service_servers.apply_metrics(main, old, new)
         lines += service_servers.apply_api(main, old, new)
         lines += main.tables.leave(of_main(new))
+        had = {hub.name: hub.hooks for hub in old.hubs}
+        lines += [f"service {hub.name}: hooks" for hub in new.hubs if hub.hooks != had.get(hub.name)]
         if new.cluster is not None and new.cluster != old.cluster:
             lines.append(f"cluster: joined as {new.cluster.name}")
         entry = settings_workers.entrypoint(new)

@@ -54,6 +54,7 @@ from lib.worker_control import Control
 from lib.worker_crew import Crew
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_hooks import FrontHooks
 from lib.worker_pools import KeptLists
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER
@@ -91,6 +92,7 @@ class WorkerService:
         self._told = ""
         self._control: ControlSocket | None = None
         self.fronts: dict[str, Front] = {}
+        self._hooks = FrontHooks(self.fronts)
         self.metrics: MetricsServer | None = None
         self.api: ApiServer | None = None
         self._confirmations: Confirmations | None = None
@@ -116,7 +118,8 @@ class WorkerService:
             self.forker.wait_ready()
             service_preload.load(settings)
             for hub in settings.hubs:
-                self.fronts[hub.name] = Front(hub)
+                self.fronts[hub.name] = front = Front(hub)
+                self._hooks.opened(front)
             if settings.cluster is not None:
                 self._links = listen(settings.cluster.host, settings.cluster.port)
                 cluster_running.by_another.append(settings.cluster.name)
@@ -165,6 +168,7 @@ class WorkerService:
             return
         for front in self.fronts.values():
             front.start(self.crew)
+        self._hooks.serve()
         for server in (self.metrics, self.api):
             if server is not None:
                 server.start()
@@ -308,14 +312,19 @@ class WorkerService:
         """
         self._is_ending = True
         self._notifier.tell("STOPPING=1", "STATUS=ending")
-        for front in self.fronts.values():
-            front.close()
         if self.crew.failed:
             return
-        longest = max((hub.drain_timeout for hub in self.settings.hubs), default=0.0) + END_SECONDS
-        draining, again = gevent.spawn(self.crew.drain, longest), gevent.spawn(self._wait_again)
+        draining, again = gevent.spawn(self._drain_hubs), gevent.spawn(self._wait_again)
         gevent.wait([draining, again], count=1)
         gevent.killall([draining, again])
+
+    def _drain_hubs(self) -> None:
+        """Run what services want to be run before they end, while they serve; then drain all workers."""
+        self._hooks.end()
+        for front in self.fronts.values():
+            front.close()
+        longest = max((hub.drain_timeout for hub in self.settings.hubs), default=0.0) + END_SECONDS
+        self.crew.drain(longest)
 
     def _wait_again(self) -> None:
         gevent.sleep(SAME_SIGNAL)
@@ -325,6 +334,7 @@ class WorkerService:
     def _stop(self) -> None:
         if self._control is not None:
             self._control.close()
+        self._hooks.end()  # of services that are not drained
         self._close()
 
     def _close(self) -> None:
@@ -347,6 +357,7 @@ class WorkerService:
                 port.close()
         self.forker.close()
         self.crew.stop(END_SECONDS)
+        self._hooks.gone()
 
 
 def count(settings: Settings) -> int:

@@ -1,8 +1,8 @@
 """Settings as one worker has them, and on their way from the main process to the others.
 
 Knows: what a worker does not have (a second lane, datagrams, ports for metrics and the web API, and logins
-for these, a place in a cluster or an entrypoint, which the cluster's process has), its part of the memory for
-queues; that big tables are packed and unpacked in pieces, so that packets pass meanwhile.
+for these, hooks, which run once, a place in a cluster or an entrypoint, which the cluster's process has), its
+part of the memory for queues; that big tables are packed and unpacked in pieces, so packets pass meanwhile.
 Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
 
 The bytes are pickles. They come from a process of the same program, by a socket that nobody else has.
@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib.settings import Settings, TableSettings
+from lib.settings_hooks import NO_HOOKS
 from lib.settings_limits import HubLimits
 from lib.settings_transport import STREAM
 from lib.settings_workers import entrypoint
@@ -39,6 +40,7 @@ def of_worker(settings: Settings, workers: int) -> Settings:
             channel=STREAM,
             queue_memory=hub.queue_memory // workers,
             entrypoint=None,
+            hooks=NO_HOOKS,
             limits=_of_sessions(hub.limits),
         )
         for hub in settings.hubs

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lib.settings_hooks import PHASES
 from tests.e2e.test_metrics import get
 from tests.support import load
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
@@ -376,6 +377,38 @@ def test_a_newer_session_replaces_one_in_another_worker(hub: Hub) -> None:
     hub.host(1)
     hub.host(2, name=1)
     hub.process.wait_line("replaced by a new session of the same host name at worker 2")
+
+
+def test_hooks_run_once_for_all_workers(hub: Hub, tmp_path: Path) -> None:
+    """postDown once all processes but the main one have ended; a preUp that fails leaves nothing."""
+    said, topology = tmp_path / "said", hub.topology
+    script = (
+        f"echo $TUNROUTER_HOOK $TUNROUTER_ADDRESS $(ss -Hlnt sport = 8443 | wc -l) >> {said}; "
+        '[ "$TUNROUTER_HOOK" != "$0" ]'
+    )
+
+    def start_with(failing: str) -> Process:
+        keys = json.dumps({phase: [f"sh -c '{script}' {failing}"] for phase in PHASES})
+        text = HUB.format(kind="tcp", more="", rest="")
+        hub.file = hub._write("hub.yml", text.replace("  handler:", f"  metadata: {keys}\n  handler:", 1))
+        words = ("-C", hub.file, "--control", hub.control)
+        return start(topology.hub, *words) if failing == "preUp" else start_hub(topology.hub, *words)
+
+    hub.process = start_with("none")
+    hub.both()
+    reach(topology.host_1, OVERLAY_2)
+    hub.kill(1)
+    assert hub.process.stop() == 0
+    lines = [line.split() for line in said.read_text().splitlines()]
+    assert [line[0] for line in lines] == list(PHASES)
+    assert [line[-1] for line in lines] == ["1", "1", "1", "0"], "whether it listens"
+    assert all(line[1].endswith(":8443") for line in lines)
+    said.unlink()
+    process = start_with("preUp")
+    assert process.wait(20) == 1
+    assert "preUp: sh: ended with status 1" in process.text()
+    assert [line.split()[0] for line in said.read_text().splitlines()] == ["preUp", "postDown"]
+    wait_for(lambda: not topology.hub.pids())
 
 
 def test_workers_of_another_user(hub: Hub) -> None:

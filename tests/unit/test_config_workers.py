@@ -78,7 +78,6 @@ def test_gost_s_sd_and_entrypoint_hold() -> None:
         ("router: r}", "router: r, trustedProxies: 10.0.0.1}", "f.yml:5:", "'trustedProxies'"),
         ("{type: router,", "{type: router, limiter: l,", "f.yml:", "limits of hosts"),
         ("  handler:", "  limiter: l\n  handler:", "f.yml:5:", "a limiter that several connections share"),
-        ("  handler:", "  metadata: {preUp: [true]}\n  handler:", "f.yml:5:", "'preUp'"),
     ],
 )
 def test_what_does_not_hold_across_workers(old: str, new: str, place: str, words: str) -> None:

@@ -564,6 +564,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "worker_crew",
         "worker_forker",
         "worker_front",
+        "worker_hooks",
         "worker_hubs",
         "worker_metrics",
         "worker_process",

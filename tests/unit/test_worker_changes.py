@@ -11,7 +11,8 @@ import pytest
 from lib import service_preload, settings_workers, worker_settings
 from lib.config_schema import Config
 from lib.errors import HostError
-from lib.settings import Settings
+from lib.settings import HubSettings, Settings
+from lib.settings_hooks import HookSettings
 from lib.worker_changes import WorkerChanges
 from lib.worker_state import CLUSTER_NUMBER
 from tests.unit.test_cluster_live import SETTINGS as CLUSTER
@@ -139,3 +140,15 @@ def test_what_has_failed_in_one_is_taken_back_in_all(main: Main) -> None:
     assert main.changes.apply(lambda config: Config()) == [("hub", "no certificate")]
     assert main.given == [b"2097152", b"1048576"], "later ones too"
     assert (main.process.settings, main.changes.version) == (BEFORE, 1)
+
+
+def test_other_hooks_are_told_by_the_main_process(main: Main, caplog: pytest.LogCaptureFixture) -> None:
+    """No worker has them, so none of them finds anything different."""
+    had = replace(BEFORE, hubs=(HubSettings("hub", "127.0.0.1", 0),))
+    hooks = HookSettings((("preDown", (("true",),)),))
+    after = replace(AFTER, hubs=(replace(had.hubs[0], hooks=hooks),))
+    main.process.settings = had
+    main.process.fronts["hub"] = SimpleNamespace(use=lambda hub: None)
+    with caplog.at_level("INFO"):
+        assert main.changes._use_all(main.changes._checked(lambda step: after, lambda: None)) == []
+    assert "reload: service hub: hooks" in caplog.text

@@ -7,6 +7,7 @@ import pytest
 from lib import config_read, config_resolve, config_secrets, settings_workers, worker_settings
 from lib.errors import ConfigError
 from lib.settings import Settings
+from lib.settings_hooks import NO_HOOKS
 from tests.support.configs import checked
 from tests.unit.test_config_workers import CLUSTER, HUB
 
@@ -35,9 +36,11 @@ def test_a_worker_has_no_lanes_no_datagrams_and_its_part_of_the_memory() -> None
 
 def test_what_the_main_process_does_for_all_no_worker_does() -> None:
     text = "metrics: {addr: '127.0.0.1:9100', auth: {username: u, password: p}}\n"
-    found = settings(HUB + text)
+    found = settings(HUB.replace("  handler:", "  metadata: {preUp: ['true']}\n  handler:", 1) + text)
     worker = worker_settings.of_worker(found, 2)
     assert (worker.metrics, worker.authers) == (None, ())
+    assert found.hubs[0].hooks.of("preUp")
+    assert worker.hubs[0].hooks is NO_HOOKS
     assert [row.key for row in found.hubs[0].limits.connections] == ["$", "site"]
     limits = worker.hubs[0].limits
     assert ([row.key for row in limits.connections], limits.handshakes) == (["$"], ())
