@@ -69,8 +69,6 @@ def _check_process(config: Config, found: Findings) -> None:
 def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None:
     handler = service.handler or Handler(at=service.at)
     here = f"service {service.name}"
-    if find(handler, "trustedProxies"):
-        _refuse(found, where_of(handler, "trustedProxies"), f"{here}: 'trustedProxies'")
     if settings.observe is not None and settings.observe.observations:
         _refuse(found, service.where("observer"), f"{here}: an observer")
     if settings.on_duplicate == "refuse":

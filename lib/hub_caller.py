@@ -60,6 +60,10 @@ class Caller:
         self._is_own = False
         """Whether a proxy has said that it is the proxy's own connection (a health check)."""
 
+    def is_number(self, number: int) -> None:
+        """What the connection is called in the process that has accepted it."""
+        self._visit.number = number
+
     def enter(self) -> tuple[Refusal, str] | None:
         """Count the connection. Returns None, or why it is refused; else `leave` must follow. Never waits."""
         address = self._visit.address

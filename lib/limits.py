@@ -147,6 +147,8 @@ class Visit:
     """Why it may only stay if it is a lane: there was no room for one more."""
     lent: str | None = None
     """The address whose lanes that are on their way it counts as one of."""
+    number: int = 0
+    """What it is called where it is counted elsewhere."""
 
 
 @dataclass(slots=True, eq=False)
@@ -161,6 +163,8 @@ class Gate:
     """Prefixes of trusted proxies."""
     expected: Callable[[str, float], int] = lambda address, now: 0
     """How many lanes of sessions may be on their way from an address at a moment; "" for all addresses."""
+    elsewhere: Callable[[Visit, str], Refusal | None] = lambda visit, address: None
+    """Has another process count it, too, as rename(), which may wait; without an address as settle()."""
     _lent: Counter[str] = field(default_factory=Counter)
     _buckets: WeakValueDictionary[tuple[object, ...], Bucket] = field(default_factory=WeakValueDictionary)
     """The buckets of live sessions. Sessions that share a bucket have the same key; it goes with the last."""
@@ -183,19 +187,25 @@ class Gate:
 
         Returns None, or why it is refused; `leave` must be called in both cases.
         """
-        self.settle(visit)
+        self._settle(visit)
         visit.address = address
         connections, handshakes = (
             [row for row in self._rows(rows, address) if row[1] != "$"]  # in all it is counted already
             for rows in (self.settings.connections, self.settings.handshakes)
         )
-        return self._count(visit, connections, handshakes, now)
+        return self._count(visit, connections, handshakes, now) or self.elsewhere(visit, address)
 
     def settle(self, visit: Visit) -> None:
         """Note that a client is let in: nobody waits any more for its proxy to name it."""
-        if _unnamed(visit) in visit.keys:
+        if self._settle(visit):
+            self.elsewhere(visit, "")
+
+    def _settle(self, visit: Visit) -> bool:
+        is_unnamed = _unnamed(visit) in visit.keys
+        if is_unnamed:
             visit.keys.remove(_unnamed(visit))
             self._uncount(_unnamed(visit))
+        return is_unnamed
 
     def join(self, visit: Visit, address: str, now: float) -> Refusal | None:
         """Uncount a connection that is a lane of a session from `address`: that is counted already.

@@ -1,7 +1,8 @@
 """The listening socket of a hub whose sessions are in workers: connections are accepted, counted, given away.
 
 Knows: the limits of connections and handshakes by address, which hold for all workers together; that a
-connection that is given away at once costs neither a greenlet nor a socket of gevent's.
+connection that is given away at once costs neither a greenlet nor a socket of gevent's; that a connection of
+a trusted proxy is its client's, once a worker knows whose (worker_named).
 Refuses to know: which worker gets a connection (worker_crew), what it is (hub).
 """
 
@@ -63,13 +64,34 @@ class _Server(Server):
         self.spend(now - began)
 
 
+class Guest:
+    """One connection that was given away, as it is counted here; called at its end."""
+
+    __slots__ = ("_front", "_visit")
+
+    def __init__(self, front: Front, visit: Visit) -> None:
+        self._front, self._visit = front, visit
+
+    def __call__(self) -> None:
+        """It has ended."""
+        self._front._inside -= 1
+        self._front.gate.leave(self._visit)
+
+    def named(self, address: str) -> Refusal | None:
+        """Its trusted proxy has named its client: None, or why it is refused; "": nobody waits for that."""
+        if address:
+            return self._front.gate.rename(self._visit, address, time.monotonic())
+        self._front.gate.settle(self._visit)
+        return None
+
+
 class Front:
     """One hub service of the main process."""
 
     def __init__(self, settings: HubSettings) -> None:
         """Listen; accepts nothing before start(). Raises HostError."""
         self.settings = settings
-        self.gate = Gate(settings.limits)
+        self.gate = Gate(settings.limits, settings.trusted_proxies)
         self.refused: Counter[Refusal] = Counter()
         self.turned_away: dict[Refusal, tuple[float, str, str]] = {}
         """As in a hub: the last refused client for each reason."""
@@ -108,7 +130,7 @@ class Front:
     def use(self, settings: HubSettings) -> None:
         """Take the settings of a reload, which listen at the same address."""
         old, self.settings = self.settings, settings
-        self.gate.settings = settings.limits
+        self.gate.settings, self.gate.trusted = settings.limits, settings.trusted_proxies
         wanted, had = settings.transport.congestion, old.transport.congestion
         stream_options.use_congestion(self._server.socket, wanted, settings.name, had)
 
@@ -127,11 +149,7 @@ class Front:
             refusal = Refusal.CONNECTIONS
         if refusal is None and self._crew is not None:
             self._inside += 1
-
-            def over() -> None:
-                self._inside -= 1
-                self.gate.leave(visit)
-
+            over = Guest(self, visit)
             if not self._crew.give_at_once(self.settings.name, descriptor, address, over):
                 self._accepting.spawn(self._wait, self._crew, descriptor, address, over, peer)
                 return

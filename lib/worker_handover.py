@@ -33,8 +33,9 @@ _OriginalSocket = monkey.get_original("socket", "socket")
 
 Over = Callable[[], None]
 """What is done at the end of a connection."""
-Take = Callable[[int, Any, str, Over], None]
-"""Called with each connection in a worker: (its descriptor, address, service, what is called at its end)."""
+Take = Callable[[int, Any, str, Over, int], None]
+"""Called with each connection in a worker: (its descriptor, address, service, what is called at its end,
+its number)."""
 
 
 class Giver:
@@ -96,6 +97,11 @@ class Giver:
         text = f"{number} {port} {flow} {scope} {host} {service}"
         return number, text.encode("utf-8", "surrogateescape")
 
+    def holder(self, number: int) -> Over | None:
+        """What is called at the end of a connection; None where it has ended."""
+        self.settle()
+        return self._given.get(number)
+
     def settle(self) -> bool:
         """Do what is to be done for connections that have ended, some at once; whether there were any."""
         ended = self._ends.take()
@@ -155,7 +161,7 @@ class Taker:
             return
         address = (host, int(port), int(flow), int(scope)) if ":" in host else (host, int(port))
         descriptor = int.from_bytes(beside[0][2][:_DESCRIPTOR], sys.byteorder)
-        self._take(descriptor, address, service, lambda: ended(known))
+        self._take(descriptor, address, service, lambda: ended(known), known)
 
     def close(self) -> None:
         """Take no more. The memory stays: connections that end are told there."""

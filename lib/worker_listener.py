@@ -72,8 +72,11 @@ class HandedServer:
         self.started, self.closed = False, True
         self.socket.close()
 
-    def take(self, descriptor: int, address: Any, over: Callable[[], None]) -> None:
-        """Serve a connection in a greenlet of its own. `over` is called at its end."""
+    def take(self, descriptor: int, address: Any, over: Callable[[], None], number: int) -> None:
+        """Serve a connection in a greenlet of its own. `over` is called at its end.
+
+        `number` is what the main process calls it.
+        """
         sock = _Handed(descriptor, self._family, self._proto)
         if not self.started:
             sock.close()
@@ -83,6 +86,7 @@ class HandedServer:
         if guest is None:  # it is closed
             over()
             return
+        guest.is_number(number)
         self._pool.spawn(self._run, sock, guest, over)
 
     def _run(self, sock: Any, guest: Any, over: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ how hubs work (hub).
     reading      what was read from a source, or that it fails -> "judged" (source_given)
     forget       a source that no table has any more
     pool, pools  a list of addresses that was asked for; one has changed (worker_pools)
+    named        whether a client may stay that a trusted proxy has named (worker_named)
     drops        drop counters go to the log
     drain, end   clients are told to move; all ends
     ping         -> "pong", with sessions and faults
@@ -44,30 +45,27 @@ from lib import (
     worker_figures,
     worker_settings,
 )
-from lib.capture_taps import Taps
 from lib.cluster_known import KNOW_SECONDS
 from lib.ctl_handlers import handlers
 from lib.ctl_server import SECONDS, Answers, Handlers, Streamed
 from lib.errors import ConfigError, HostError
-from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.log_events import Entry
-from lib.namespace_domain import Domain
 from lib.push_sharing import Sharing
 from lib.service_drops import say_drops
-from lib.service_parts import Parts
 from lib.service_policy_watch import PolicyWatch
 from lib.service_scheduling import Breaths
 from lib.service_watchdog import Watchdog
-from lib.settings import HubSettings, Settings
+from lib.settings import Settings
 from lib.settings_cluster import EntrypointSettings
 from lib.source_given import Given
 from lib.worker_channel import Channel
 from lib.worker_forker import Acceptors
 from lib.worker_handover import Over, Taker
 from lib.worker_links import WorkerLinks
-from lib.worker_listener import HandedServer
+from lib.worker_named import AskedCounts
+from lib.worker_parts import WorkerParts
 from lib.worker_pools import AskedLists, sharing
 from lib.worker_state import CLUSTER_NUMBER, name_of
 
@@ -78,31 +76,6 @@ LATER_SECONDS = 1.0
 """How much longer a worker waits for what the cluster's process has to tell than that does for others."""
 FIRST = 1
 """The worker that says for all of them what all of them do: which tables were read, what a reload changed."""
-
-
-class _Parts(Parts):
-    """The parts of a worker: tables and certificates are shared, and nothing listens."""
-
-    def __init__(
-        self, settings: Settings, tables: Tables, acceptors: Acceptors, addresses: dict[str, Any]
-    ) -> None:
-        self.new_tables = lambda settings: tables
-        self.servers: dict[str, HandedServer] = {}
-        self._acceptors, self._addresses = acceptors, addresses
-        self.new_hub = self._shared_hub
-        super().__init__(settings, lambda device: None)
-
-    def _shared_hub(
-        self, settings: HubSettings, domain: Domain, tables: Tables, buffer: ReceiveBuffer, taps: Taps
-    ) -> Hub:
-        def listen(settings: Any, greet: Any, serve: Any, pool: Any, make_room: Any) -> HandedServer:
-            address, mptcp = tuple(self._addresses[settings.name]), settings.transport.mptcp
-            server = HandedServer(address, mptcp, greet, serve, pool)
-            self.servers[settings.name] = server
-            return server
-
-        acceptor = self._acceptors[settings.name][1]
-        return Hub(settings, domain, tables, buffer, taps, listen, acceptor)
 
 
 class Links(Protocol):
@@ -135,7 +108,7 @@ class Worker:
         assert isinstance(tables.origin, Given)
         self._given = tables.origin
         self._given.judge = lambda outcome: self._send({"did": "judged", **outcome})
-        self._parts: _Parts | None = None
+        self._parts: WorkerParts | None = None
         self._answers: Answers | None = None
         self._links: Links | None = None
         self._taker: Taker | None = None
@@ -150,6 +123,7 @@ class Worker:
         self._written = self._next_written = settings
         """The settings in use, and those of that reload, as all processes of the hub have them."""
         self._lists = AskedLists(channel.send)
+        self._counts = AskedCounts(self._send)
         self._pools: Sharing | None = None
         """Its part in the pools of addresses."""
         self._spawned = Group()
@@ -160,6 +134,7 @@ class Worker:
             "reading": self._given.take,
             "forget": self._given.forget,
             "pool": self._lists.hear,
+            "named": self._counts.hear,
             "pools": self._look_at_pools,
         }
         self._beside: dict[str, Callable[..., None]] = {
@@ -200,7 +175,9 @@ class Worker:
     def _begin(self, message: dict[str, Any], *descriptors: int) -> None:
         workers = int(message["workers"])
         settings = worker_settings.of_worker(self._settings, workers)
-        self._parts = parts = _Parts(settings, self._tables, self._acceptors, message["addresses"])
+        self._parts = parts = WorkerParts(
+            settings, self._tables, self._acceptors, message["addresses"], self._counts.named
+        )
         self._links = self._linked(parts, workers, *descriptors)
         service_threads.begin()
         service_supervisor.watch_greenlets()
@@ -223,7 +200,7 @@ class Worker:
         self._policy = PolicyWatch(lambda: parts.settings, parts.tables)
         self._spawned.spawn(self._start, parts, float(message["load_seconds"]))
 
-    def _linked(self, parts: _Parts, workers: int, *descriptors: int) -> Links:
+    def _linked(self, parts: WorkerParts, workers: int, *descriptors: int) -> Links:
         """The links with other processes; the descriptors are those that come with "begin"."""
         *outside, sock, ends = descriptors
         self._taker = Taker(sock, ends, self._take)
@@ -250,15 +227,15 @@ class Worker:
         if self._pools is not None:
             self._pools.ring()
 
-    def _served(self, parts: _Parts) -> dict[str, Hub]:
+    def _served(self, parts: WorkerParts) -> dict[str, Hub]:
         """The hub services that have sessions here."""
         return parts.hubs
 
-    def _serve(self, parts: _Parts) -> None:
+    def _serve(self, parts: WorkerParts) -> None:
         """Begin to take sessions."""
         parts.start_services()
 
-    def _start(self, parts: _Parts, load_seconds: float) -> None:
+    def _start(self, parts: WorkerParts, load_seconds: float) -> None:
         assert self._links is not None
         parts.start_tables()
         parts.tables.wait_loaded(load_seconds)
@@ -271,14 +248,14 @@ class Worker:
         gc.freeze()
         self._send({"did": "ready"})
 
-    def _take(self, descriptor: int, address: Any, service: str, over: Over) -> None:
+    def _take(self, descriptor: int, address: Any, service: str, over: Over, number: int) -> None:
         """Serve a connection."""
         server = self._parts.servers.get(service) if self._parts is not None else None
         if server is None:
             worker_channel.shut(descriptor)
             over()
             return
-        server.take(descriptor, address, over)
+        server.take(descriptor, address, over, number)
 
     def _control(self, message: dict[str, Any], descriptor: int) -> None:
         assert self._answers is not None

@@ -55,6 +55,7 @@ from lib.worker_crew import Crew
 from lib.worker_forker import Forker
 from lib.worker_front import Front
 from lib.worker_hooks import FrontHooks
+from lib.worker_named import NamedClients
 from lib.worker_pools import KeptLists
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER
@@ -108,7 +109,7 @@ class WorkerService:
         self.crew = Crew(self.forker, count, room, self._begin, bool(worker_settings.outside(settings)))
         given = Given()
         self.tables = Tables(of_main(settings), given)
-        self._lists = KeptLists(self.crew)
+        self._lists, self._named = KeptLists(self.crew), NamedClients(self.crew)
         self.sources = Sources(settings, of_main(settings), self.crew, given)
         namespace_titles.use(settings.titles)
         looked_at = self.crew, self.fronts, self.tables, self.sources

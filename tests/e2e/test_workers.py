@@ -6,7 +6,9 @@ import json
 import os
 import pwd
 import re
+import select
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,15 @@ import pytest
 from lib.settings_hooks import PHASES
 from tests.e2e.test_metrics import get
 from tests.support import load
-from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology
+from tests.support.netns import (
+    HOST_1,
+    HUB_TO_HOST_1,
+    HUB_TO_HOST_2,
+    Namespace,
+    Process,
+    Topology,
+    in_namespace,
+)
 from tests.support.program import (
     BINARY,
     OVERLAY_1,
@@ -370,6 +380,47 @@ def test_a_limit_by_address_holds_for_all_workers(hub: Hub) -> None:
     assert "refused by hub: " in hub.ask("status")
     assert "connections" in hub.ask("drops")
     assert len(hub.status()["sessions"]) == 1
+
+
+def test_a_limit_by_address_holds_for_clients_that_a_proxy_names(hub: Hub) -> None:
+    """Whichever workers their connections are at."""
+    text = HUB.format(
+        kind="tcp",
+        more=f", trustedProxies: {HOST_1}, handshakeTimeout: 60s",
+        rest='climiters: [{name: few, limits: ["$$ 1"]}]\n',
+    )
+    more_lines = "  climiter: few\n  metadata: {proxyProtocol: 1}\n  handler:"
+    hub.file = hub._write("hub.yml", text.replace("  handler:", more_lines, 1))
+    hub.process = start_hub(hub.topology.hub, "-C", hub.file, "--control", hub.control)
+
+    def connect(client: str) -> socket.socket:
+        with in_namespace(hub.topology.host_1.name):
+            made = socket.create_connection((HUB_TO_HOST_1, 8443), timeout=30)
+        made.sendall(f"PROXY TCP4 {client} 192.0.2.99 50000 8443\r\n".encode())
+        return made
+
+    def closed(*some: socket.socket) -> socket.socket:
+        """The first of these that the hub closes: it waits for the handshake of the others."""
+        found, _, _ = select.select(some, [], [], 30)
+        assert found
+        assert found[0].recv(1) == b""
+        return found[0]
+
+    def stays(client: str) -> socket.socket:
+        """One of two connections for a client, whichever was counted first."""
+        both = {connect(client), connect(client)}
+        (left,) = both - {closed(*both)}
+        return left
+
+    held = stays("198.51.100.7")
+    hub.process.wait_line(r"198\.51\.100\.7.*more connections than the climiter allows")
+    for _ in range(4):  # at both workers
+        more = connect("198.51.100.7")
+        assert closed(held, more) is more
+    other = stays("198.51.100.8")
+    held.close()
+    wait_for(lambda: not select.select([stays("198.51.100.7")], [], [], 1)[0])
+    other.close()
 
 
 def test_a_newer_session_replaces_one_in_another_worker(hub: Hub) -> None:

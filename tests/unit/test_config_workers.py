@@ -75,7 +75,6 @@ def test_gost_s_sd_and_entrypoint_hold() -> None:
         ("router: r}", "router: r, channel: datagram}", "f.yml:5:", "'channel: datagram'"),
         ("router: r}", "router: r, dscp: true}", "f.yml:5:", "'dscp'"),
         ("router: r}", "router: r, lanes: 2}", "f.yml:5:", "'lanes: 2'"),
-        ("router: r}", "router: r, trustedProxies: 10.0.0.1}", "f.yml:5:", "'trustedProxies'"),
         ("{type: router,", "{type: router, limiter: l,", "f.yml:", "limits of hosts"),
         ("  handler:", "  limiter: l\n  handler:", "f.yml:5:", "a limiter that several connections share"),
     ],

@@ -567,6 +567,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "worker_hooks",
         "worker_hubs",
         "worker_metrics",
+        "worker_named",
+        "worker_parts",
         "worker_process",
         "worker_run",
         "worker_service",

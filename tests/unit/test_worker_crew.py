@@ -55,7 +55,9 @@ class Taken:
         self._came = Event()
         self.taker = Taker(*descriptors, self._take)
 
-    def _take(self, descriptor: int, address: Any, service: str, over: Callable[[], None]) -> None:
+    def _take(
+        self, descriptor: int, address: Any, service: str, over: Callable[[], None], number: int
+    ) -> None:
         worker_channel.shut(descriptor)
         self.found.append((address, service, over))
         self._came.set()

@@ -114,7 +114,7 @@ def test_a_connection_that_has_ended_is_not_counted_for_the_next_one() -> None:
     crew.workers[1] = Worker(1, channel, 1, -1, 0.0, 0.0, giver, ready=True, knows=True)
     over: list[Callable[[], None]] = []
 
-    def take(descriptor: int, address: Any, service: str, ended: Callable[[], None]) -> None:
+    def take(descriptor: int, address: Any, service: str, ended: Callable[[], None], number: int) -> None:
         worker_channel.shut(descriptor)
         over.append(ended)
 

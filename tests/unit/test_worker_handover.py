@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, room: int) -> None:
         self.giver, (sock, file) = worker_handover.made(room)
-        self.taken: list[tuple[int, Any, str, Callable[[], None]]] = []
+        self.taken: list[tuple[int, Any, str, Callable[[], None], int]] = []
         self.over: list[str] = []
         self.taker = Taker(sock, file, lambda *one: self.taken.append(one))
         self.taker.start()
@@ -58,14 +58,14 @@ def test_each_brings_its_address_its_service_and_its_descriptor(world: World) ->
         world.give(address, service, writer)
         os.close(writer)
     world.wait(len(CONNECTIONS))
-    assert [(address, service) for _, address, service, _ in world.taken] == CONNECTIONS
+    assert [(address, service) for _, address, service, *_ in world.taken] == CONNECTIONS
     for number, ((descriptor, *_), (reader, _)) in enumerate(zip(world.taken, pipes, strict=True)):
         assert not os.get_inheritable(descriptor)
         os.write(descriptor, bytes([number]))
         assert os.read(reader, 1) == bytes([number])
         worker_channel.shut(descriptor)
         os.close(reader)
-    for _, _, _, over in world.taken[1:3]:
+    for _, _, _, over, _ in world.taken[1:3]:
         over()
     assert len(world.giver) == len(CONNECTIONS), "nothing before somebody looks"
     assert world.giver.settle()
@@ -140,7 +140,7 @@ def test_more_than_there_are_cells_for_have_come_and_gone(world: World) -> None:
     for number in range(2000):
         world.give(("192.0.2.1", number % 65536), "hub", 0)
         world.wait(number + 1)
-        descriptor, _, _, over = world.taken[-1]
+        descriptor, _, _, over, _ = world.taken[-1]
         worker_channel.shut(descriptor)
         over()
         assert world.giver.settle()
@@ -158,7 +158,7 @@ def test_nothing_is_lost_where_the_worker_is_behind() -> None:
     assert not giver.try_give("hub", 0, ("192.0.2.3", 1), lambda: None), "others wait already"
     ports: list[int] = []
 
-    def take(descriptor: int, address: Any, service: str, over: Callable[[], None]) -> None:
+    def take(descriptor: int, address: Any, service: str, over: Callable[[], None], number: int) -> None:
         worker_channel.shut(descriptor)
         ports.append(address[1])
 
