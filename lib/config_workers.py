@@ -61,9 +61,6 @@ def _check_process(config: Config, found: Findings) -> None:
     """What a process has once, and each worker would have for itself."""
     if config.notify:
         _refuse(found, config.where("notify"), "'notify' beside 'workers'")
-    if config.log is not None and config.log.rotation is not None:
-        hint = "leave it out, and let logrotate move the file"
-        _refuse(found, config.log.where("rotation"), "'rotation' beside 'workers'", hint)
 
 
 def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None:

@@ -1,16 +1,21 @@
 """A log file with rotation: renamed when it is full, old files compressed and removed, as lumberjack does.
 
 Knows: sizes, ages and names of old files (lumberjack's, which GOST uses); that somebody else, as logrotate,
-may move the file or cut it short.
+may move the file or cut it short; that several processes of one hub write to it, and any of them rotates it.
 Refuses to know: what a line says (log_setup), the thread that writes (log_output).
 
     hub.log -> hub-2026-11-25T02-29-12.757.log -> hub-2026-11-25T02-29-12.757.log.gz
 
 Rotation itself is a rename and an open. Compressing and removing takes long: tidy(), in a thread.
+
+Who may rotate holds a lock on the open file (fcntl(2)), from the look at its size until the lines are
+written. So no process writes to a file that another one has put aside, and tidy() waits for a last one that
+does, before it reads what it packs. The lock is a process's, not a descriptor's: a fork shares descriptors.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
@@ -25,6 +30,8 @@ from lib.settings_telemetry import RotationSettings
 DAY = 86400.0
 RETRY_SECONDS = 60.0
 """How long to wait with the next try after the file could not be renamed or opened anew."""
+TRIES = 8
+"""How often a file is opened anew for the next lines, where others put it aside meanwhile."""
 PIECE = 1 << 16
 """Bytes of lines that are written at once."""
 _STAMP = "%Y-%m-%dT%H-%M-%S"
@@ -54,7 +61,7 @@ class LogFile:
         """Whether a part of a line has been written, and the rest comes with the next call."""
         self._torn = False
         """Whether the last line in the file has no end."""
-        self._next_try = 0.0
+        self._next_try = self._next_complaint = 0.0
 
     def at_once(self) -> int:
         """How many bytes of lines may be written by one call: what there is room for before a rotation."""
@@ -71,8 +78,16 @@ class LogFile:
 
     def write(self, data: bytes) -> int:
         """Write lines, as much of them as is taken now; returns how many bytes. Raises OSError."""
-        if not self._within_line:
-            self._prepare(len(data))
+        is_locked = self._lock()
+        try:
+            if not self._within_line:
+                self._prepare(len(data), is_locked)
+            return self._append(data)
+        finally:
+            if is_locked:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def _append(self, data: bytes) -> int:
         before = b"\n" if self._torn else b""
         try:
             written = os.write(self._fd, before + data) - len(before)
@@ -93,8 +108,29 @@ class LogFile:
     def _open(self, mode: int) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
 
-    def _prepare(self, size: int) -> None:
+    def _lock(self) -> bool:
+        """Keep other processes from rotating the file, and from writing to it; whether that is done."""
+        if self.rotation is None or not self._is_regular:
+            return False
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            if time.monotonic() >= self._next_complaint:
+                self._next_complaint = time.monotonic() + RETRY_SECONDS
+                self.complaints.append(error)
+            return False
+        return True
+
+    def _prepare(self, size: int, is_locked: bool) -> None:
         """Before a line of `size` bytes: rotate a full file, and open the path anew if the file was moved."""
+        for _ in range(TRIES):
+            if not self._renew(size, is_locked):
+                return
+            if is_locked:
+                self._lock()
+
+    def _renew(self, size: int, is_locked: bool) -> bool:
+        """As _prepare; whether another file is open now, which was not locked when it was opened."""
         here = os.fstat(self._fd)
         try:
             there = os.stat(self.path)
@@ -102,9 +138,14 @@ class LogFile:
         except OSError:
             moved = True
         rotation = self.rotation
-        full = rotation is not None and here.st_size > 0 and here.st_size + size > rotation.max_bytes
+        full = (
+            is_locked
+            and rotation is not None
+            and here.st_size > 0
+            and here.st_size + size > rotation.max_bytes
+        )
         if not (moved or full) or time.monotonic() < self._next_try:
-            return
+            return False
         try:
             if not moved and rotation is not None:
                 os.rename(self.path, aside(self.path, time.time(), rotation.local_time))
@@ -113,10 +154,11 @@ class LogFile:
         except OSError as error:
             self._next_try = time.monotonic() + RETRY_SECONDS
             self.complaints.append(error)
-            return
-        os.close(self._fd)
+            return False
+        os.close(self._fd)  # with our lock on it
         self._fd, self._torn = new, False
         self._is_regular = stat.S_ISREG(os.fstat(new).st_mode)
+        return True
 
 
 def aside(path: str, now: float, local_time: bool) -> str:
@@ -178,7 +220,8 @@ def _pack(name: Path) -> None:
 
     part = Path(f"{name}.gz{_PART}")
     try:
-        with name.open("rb") as source:
+        with name.open("r+b") as source:
+            fcntl.lockf(source, fcntl.LOCK_EX)  # whoever has begun to write there before it was put aside
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, name.stat().st_mode & 0o777)
             with os.fdopen(descriptor, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
                 shutil.copyfileobj(source, packed, 1 << 18)

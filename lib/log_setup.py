@@ -15,7 +15,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import gevent
@@ -67,6 +67,8 @@ class _Line(NamedTuple):
 _fold: Fold[_Line] = Fold()
 _labels: dict[str, dict[str, str]] = {}
 _left_out: set[Entry] = set()
+told_of_old: list[Callable[[], None]] = []
+"""Called where an old log file may have come, if another process looks after these."""
 _troubles = Troubles()
 
 
@@ -205,12 +207,9 @@ def setup(level: str, style: str, output: str = "stderr", rotation: RotationSett
     """
     handler = _handler(output, rotation)
     handler.setFormatter(_Json() if style == "json" else _Text())
+    stays = getattr(handler, "file", None)
     for old in log.handlers:
-        if (
-            isinstance(old, Handler)
-            and old.file is not None
-            and old.file is not getattr(handler, "file", None)
-        ):
+        if isinstance(old, Handler) and old.file is not None and old.file is not stays:
             old.output.retire()
     log.handlers[:] = [handler]
     log.setLevel(LEVELS[level])
@@ -353,7 +352,10 @@ def tend() -> None:
                 continue
             if file.untidy or now - looked >= TIDY_SECONDS:
                 looked, file.untidy = now, False
-                gevent.spawn(tidy_old, file.path, file.rotation)
+                if not told_of_old:
+                    gevent.spawn(tidy_old, file.path, file.rotation)
+                for tell in told_of_old:
+                    tell()
 
 
 def tidy_old(path: str, rotation: RotationSettings) -> None:

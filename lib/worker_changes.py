@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lib import (
-    log_setup,
     namespace_titles,
     service_preload,
     service_release,
     service_reload,
     service_servers,
     settings_workers,
+    worker_log,
     worker_settings,
 )
 from lib.errors import ConfigError, HostError
@@ -127,7 +127,7 @@ class WorkerChanges(ServiceChanges):
         main.crew.renew([one for one in others if replies.get(one.number) is not None])
         for hub in new.hubs:
             main.fronts[hub.name].use(hub)
-        _use_log(old, new)
+        worker_log.use(old, new)
         failed = dict(pair for reply in replies.values() if reply is not None for pair in reply["failed"])
         return list(failed.items())
 
@@ -151,16 +151,6 @@ class WorkerChanges(ServiceChanges):
         for line in lines:
             say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
         return len(lines)
-
-
-def _use_log(old: Settings, new: Settings) -> None:
-    wanted, had = ((one.log_level, one.log_format, one.log_output) for one in (new, old))
-    if wanted == had:
-        return
-    try:
-        log_setup.setup(*wanted)
-    except HostError as error:
-        say(Entry.RELOAD_FAILED, "reload: %s", error, service="", reason=error)
 
 
 def of_main(settings: Settings) -> Settings:

@@ -39,6 +39,7 @@ from lib import (
     service_signals,
     settings_needs,
     worker_channel,
+    worker_log,
     worker_settings,
 )
 from lib.errors import HostError
@@ -178,6 +179,7 @@ def _serve(channel: Channel, settings: Settings, account: pwd.struct_passwd | No
         if message["do"] == "settings":
             before, settings = settings, worker_settings.unpack(worker_channel.read(descriptors[0]))
             tables = _tables(settings)
+            worker_log.use(before, settings)
             try:
                 service_preload.load(settings)
                 acceptors = _acceptors(settings, acceptors)

@@ -43,6 +43,7 @@ from lib import (
     settings_workers,
     worker_channel,
     worker_figures,
+    worker_log,
     worker_settings,
 )
 from lib.cluster_known import KNOW_SECONDS
@@ -242,6 +243,7 @@ class Worker:
         self._links.start()
         self._share_pools()
         self._serve(parts)
+        worker_log.of_worker(self._send)
         service_supervisor.keep("the log is kept in order", log_setup.tend)
         if self.number == FIRST and self._policy is not None:
             self._policy.start()

@@ -31,6 +31,7 @@ from lib import (
     service_threads,
     settings_needs,
     settings_workers,
+    worker_log,
     worker_run,
     worker_settings,
 )
@@ -109,6 +110,7 @@ class WorkerService:
         self.crew = Crew(self.forker, count, room, self._begin, bool(worker_settings.outside(settings)))
         given = Given()
         self.tables = Tables(of_main(settings), given)
+        worker_log.of_main(self.crew.heard)
         self._lists, self._named = KeptLists(self.crew), NamedClients(self.crew)
         self.sources = Sources(settings, of_main(settings), self.crew, given)
         namespace_titles.use(settings.titles)

@@ -70,7 +70,6 @@ def test_gost_s_sd_and_entrypoint_hold() -> None:
     ("old", "new", "place", "words"),
     [
         ("workers: 2\n", "workers: 2\nnotify: [{url: 'http://x/'}]\n", "f.yml:2:", "'notify'"),
-        ("workers: 2\n", "workers: 2\nlog: {output: f, rotation: {maxSize: 1}}\n", "f.yml:2:", "'rotation'"),
         ("router: r}", "router: r, onDuplicate: refuse}", "f.yml:5:", "'onDuplicate: refuse'"),
         ("router: r}", "router: r, channel: datagram}", "f.yml:5:", "'channel: datagram'"),
         ("router: r}", "router: r, dscp: true}", "f.yml:5:", "'dscp'"),

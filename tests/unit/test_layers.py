@@ -566,6 +566,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "worker_front",
         "worker_hooks",
         "worker_hubs",
+        "worker_log",
         "worker_metrics",
         "worker_named",
         "worker_parts",

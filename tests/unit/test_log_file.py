@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,61 @@ def test_old_files_are_packed_and_removed_by_number_and_age(tmp_path: Path) -> N
     assert gzip.decompress((tmp_path / f"{names[1]}.gz").read_bytes()) == b"1 days old\n"
     tidy(path, RotationSettings(max_backups=1), now)
     assert {other.name for other in tmp_path.iterdir()} == left - {f"{name}.gz" for name in names[1:3]}
+
+
+def test_several_processes_rotate_one_file_and_no_line_is_lost(tmp_path: Path) -> None:
+    """While old files are packed as soon as they come. They have one descriptor, as of a fork."""
+    path, count, size = tmp_path / "hub.log", 1500, 4000
+    rotation = RotationSettings(max_bytes=size, compress=True)
+    log = LogFile(str(path), rotation)
+    writers = []
+    for name in "abc":
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                for number in range(count):
+                    write(log, f"{name} {number:04d} {'x' * 60}")
+                status = 0
+            finally:
+                os._exit(status)
+        writers.append(pid)
+    left = list(writers)
+    while left:
+        tidy(str(path), rotation, time.time())
+        left = [pid for pid in left if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+    log.close()
+    tidy(str(path), rotation, time.time())
+    old = [gzip.decompress(name.read_bytes()) for name in sorted(tmp_path.glob("hub-*.log.gz"))]
+    assert len(old) > 3 * count * 70 // size - 3
+    assert max(map(len, old)) <= size
+    lines = (b"".join(old) + path.read_bytes()).decode().splitlines()
+    for name in "abc":
+        mine = [line for line in lines if line[0] == name]
+        assert mine == [f"{name} {number:04d} {'x' * 60}" for number in range(count)]
+
+
+def test_where_there_are_no_locks_it_is_not_rotated_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hub.log"
+    log = LogFile(str(path), RotationSettings(max_bytes=20))
+
+    def no(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("lib.log_file.fcntl.lockf", no)
+    for number in range(9):
+        write(log, f"a long line {number}")
+        if number == 0:
+            assert [error.errno for error in log.complaints] == [errno.ENOLCK]
+            log.complaints.clear()
+    path.rename(tmp_path / "moved")
+    write(log, "to a new file")
+    log.close()
+    assert not log.complaints
+    assert len((tmp_path / "moved").read_text().splitlines()) == 9
+    assert path.read_text() == "to a new file\n"
 
 
 def test_logrotate_by_moving_and_by_copying(tmp_path: Path) -> None:
