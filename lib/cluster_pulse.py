@@ -7,12 +7,15 @@ becomes of flows (cluster_hosts, worker_relay).
 A client with sessions at two hubs finds out by itself that one of them stands still, and sends by the other
 one (client_paths). What other hubs send to it would still go to the silent one until the link with that
 counts as dead, which takes ten times as long. Where a host has one way only, nothing changes.
+A way may be cut in one direction only: then a hub that hears another one does not reach it, and sees that
+nothing of what it sends is acknowledged.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import gevent
 
@@ -22,6 +25,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say, settle
 from lib.session_pulse import SILENT_SECONDS, TICK, Pulse
+from lib.session_silence import Silence
 from lib.wire_control import Feature
 
 IDLE_SECONDS = 0.5
@@ -30,7 +34,14 @@ HOLD_SECONDS = 2.0
 """How long a hub is passed over at least: flows shall not go to and fro."""
 FAR_SECONDS = 0.2
 """A hub that is farther away, there and back, is left to the keepalive of its link."""
-WHY = "it is silent, while others answer"
+STILL, CUT_OFF = "it is silent, while others answer", "nothing that is sent to it is acknowledged"
+"""Why a hub is passed over."""
+
+
+class _PassedOver(NamedTuple):
+    until: float
+    """When it is used again, at the earliest."""
+    why: str
 
 
 class LinkPulses:
@@ -48,10 +59,10 @@ class LinkPulses:
         """
         self._links, self._witness, self._tell = links, witness, tell
         self._pulses: dict[Link, Pulse] = {}
+        self._silences: dict[Link, Silence] = {}
         self._sent: dict[Link, int] = {}
         """Packets that had been sent by each at the last look."""
-        self._silent: dict[Link, float] = {}
-        """Links that are passed over -> until when, at least."""
+        self._silent: dict[Link, _PassedOver] = {}
 
     def keep_looking(self) -> None:
         """Look at all links again and again; never returns."""
@@ -60,7 +71,7 @@ class LinkPulses:
 
     def why(self, name: str) -> str:
         """Why a hub is passed over, in a few words; empty where it is not."""
-        return WHY if any(link.name == name for link in self._silent) else ""
+        return next((one.why for link, one in self._silent.items() if link.name == name), "")
 
     def look(self, now: float) -> bool:
         """Ask those that have to be asked, and see who is silent; returns whether packets go."""
@@ -71,21 +82,29 @@ class LinkPulses:
         for link in links:
             pulse, sent = self._pulses.setdefault(link, Pulse()), link.traffic.sent_packets
             is_used = sent != self._sent.get(link, sent)
+            silence = self._silences.setdefault(link, Silence())
+            if is_used or pulse.asked_at or silence.since or silence.is_silent:
+                silence.look(link.sender.flight(), now)
             self._sent[link] = sent
             if pulse.look(link.traffic.received_packets, is_used or late, now):
                 link.control.ask(now)
-            is_busy |= is_used or bool(pulse.asked_at)
+            is_busy |= is_used or bool(pulse.asked_at or silence.since or silence.is_silent)
         self._compare(now)
         return is_busy
 
     def _compare(self, now: float) -> None:
-        silent = session_pulse.silent(self._pulses, now, self._witness())
-        for link in silent - self._silent.keys():
-            self._silent[link] = now + HOLD_SECONDS
-            text, name = "hub %s cannot be reached: %s", link.name
-            say(Entry.LINK_FAILED, text, name, WHY, fold=name, habit=OUTAGE, hub=name, reason=WHY)
+        witness = self._witness()
+        found = dict.fromkeys(session_pulse.silent(self._pulses, now, witness), STILL)
+        newest = max([witness, *(pulse.heard_at for pulse in self._pulses.values())])
+        for link, silence in self._silences.items():
+            if silence.is_silent and newest > silence.since:  # the far hub itself may be who was heard
+                found[link] = CUT_OFF
+        for link in found.keys() - self._silent.keys():
+            self._silent[link] = _PassedOver(now + HOLD_SECONDS, found[link])
+            text, name, why = "hub %s cannot be reached: %s", link.name, found[link]
+            say(Entry.LINK_FAILED, text, name, why, fold=name, habit=OUTAGE, hub=name, reason=why)
             self._tell(name, True)
-        for link in [link for link, until in self._silent.items() if link not in silent and now >= until]:
+        for link in [link for link, one in self._silent.items() if link not in found and now >= one.until]:
             del self._silent[link]
             settle(Entry.LINK_FAILED, link.name)
             self._tell(link.name, False)
@@ -94,6 +113,7 @@ class LinkPulses:
         """Forget links that have ended: what becomes of their hubs is told by whoever has the links."""
         for link in self._pulses.keys() - set(links):
             del self._pulses[link]
+            self._silences.pop(link, None)
             self._sent.pop(link, None)
             self._silent.pop(link, None)
 

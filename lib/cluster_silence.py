@@ -6,7 +6,7 @@ Refuses to know: when a connection is silent (session_silence), who is told, and
 
 A client that does not reach one of its hubs sends by the other one. What is sent to it would still go to the
 hub that does not reach it, until keepalive ends that session. So each hub looks whether what it sends to such
-a client is acknowledged, where nothing comes from it either.
+a client is acknowledged. That packets come from it shows nothing: the way to it may be cut alone.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Silences:
             traffic, silence = attachment.traffic, one.silence
             heard = traffic.received_packets != one.received
             one.sent, one.received = traffic.sent_packets, traffic.received_packets
-            silence.look(NO_FLIGHT if heard else self._flight_of(attachment, one, now), now)
+            silence.look(self._flight_of(attachment, one, heard, now), now)
             if silence.is_silent is not one.is_told and told < MOST_TOLD and attachment in self._watched:
                 one.is_told = silence.is_silent
                 told += 1
@@ -134,9 +134,9 @@ class Silences:
                 self._tell(attachment)
         return bool(busy)
 
-    def _flight_of(self, attachment: Attachment, one: _Watched, now: float) -> Flight:
+    def _flight_of(self, attachment: Attachment, one: _Watched, heard: bool, now: float) -> Flight:
         flight = self._flight(attachment)
-        if not flight.is_out and now - one.asked_at >= ASK_SECONDS:
+        if not flight.is_out and not heard and now - one.asked_at >= ASK_SECONDS:
             one.asked_at = now
             _ask(attachment, now)
         return flight

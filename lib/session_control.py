@@ -204,7 +204,7 @@ class SessionControl:
         if health is Health.ASK:
             self.ask(now)
         elif health is Health.DEAD:
-            self._sender.close(f"nothing heard for {self.liveness.timeout:g} s")
+            self._sender.give_up(f"nothing heard for {self.liveness.timeout:g} s")
 
     def _send(self, content: bytes) -> None:
         self._sender.send([framing.encode(content)])

@@ -34,7 +34,6 @@ FOLLOW_SECONDS = 0.005
 """How often it is looked whether frames that are held back may go, and PING where it is wanted."""
 MARK_SECONDS, LOST_SECONDS = 0.02, 1.0
 """Least time between two PINGs on a lane that flows want to leave, and when no reply comes any more."""
-
 GATHER_SECONDS = 0.1
 """How often it is looked whether all flows have come to the bulk lane, where they shall."""
 
@@ -384,6 +383,12 @@ class LaneSender:
         self._closed_because = because
         for lane in self.lanes:
             lane.close(because)
+
+    def give_up(self, because: str) -> None:
+        """End the session with a far end that is not heard; where it hears us, it learns of it at once."""
+        for lane in self.lanes:
+            lane.stream.give_up()
+        self.close(because)
 
     def ended(self) -> None:
         """Clean up after the session has ended: stop writing, count what was not sent as dropped."""

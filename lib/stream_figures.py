@@ -33,8 +33,8 @@ _TRIP = struct.Struct(
     "=16xI48xI28xIQ32xII40xI"
 )  # tcpi_snd_mss, rtt, total_retrans, pacing_rate, notsent_bytes, min_rtt, delivered
 _FLIGHT = struct.Struct(
-    "=24xI28xI8xI28xI16xQ88xI4xI"
-)  # tcpi_unacked, last_ack_recv, rtt, total_retrans, bytes_acked; since Linux 5.4 dsack_dups, rcv_ooopack
+    "=24xI28xI8xI28xI16xQ64xI20xI4xI"
+)  # tcpi_unacked, last_ack_recv, rtt, total_retrans, bytes_acked, delivered, dsack_dups, rcv_ooopack (5.4)
 _poll = monkey.get_original("select", "poll")
 
 
@@ -83,8 +83,8 @@ def flight(sock: Any) -> Flight:
         info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FLIGHT.size)
     except OSError:  # closed
         return NO_FLIGHT
-    out, quiet, rtt, resent, acked, twice, ahead = _FLIGHT.unpack(info.ljust(_FLIGHT.size, b"\0"))
-    return Flight(bool(out), acked, quiet / 1e3, rtt / 1e6, resent - twice + ahead)
+    out, quiet, rtt, resent, acked, delivered, twice, ahead = _FLIGHT.unpack(info.ljust(_FLIGHT.size, b"\0"))
+    return Flight(bool(out), acked + delivered, quiet / 1e3, rtt / 1e6, resent - twice + ahead)
 
 
 def unread(sock: Any) -> int:

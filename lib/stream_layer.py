@@ -305,6 +305,10 @@ class Layered:
         """Let the congestion control of the connection below begin anew, if that is bbr."""
         self._below.restart_bbr()
 
+    def give_up(self) -> None:
+        """As Stream.give_up."""
+        self._below.give_up()
+
     def resend_soon(self) -> None:
         """Let the connection below repair losses sooner than others do."""
         self._below.resend_soon()

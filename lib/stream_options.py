@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -35,11 +36,15 @@ DEAD_AFTER = 15.0
 RESEND_SECONDS = 0.05
 """Least time after a round trip until what is not acknowledged is sent again (resend_soon). The far kernel
 may hold back an acknowledgement for less (TCP_DELACK_MIN, 0.04 s)."""
+MOST_RESEND_SECONDS = 3.0
+"""Most time until it is sent again (TCP_RTO_MAX_MS, Linux 6.15). The kernel waits twice as long each time,
+120 s at most: a way that was cut for ten seconds and is there again would not be used for as long."""
 Keepalive = tuple[int, int, int]
 """TCP keepalive: (seconds of silence before the first probe, seconds between probes, number of probes)."""
 _KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-TCP_NOTSENT_LOWAT, _TCP_RTO_MIN_US = 25, 45  # linux/tcp.h
+TCP_NOTSENT_LOWAT, _TCP_RTO_MAX_MS, _TCP_RTO_MIN_US = 25, 44, 45  # linux/tcp.h
 _SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
+_AT_ONCE = struct.pack("=ii", 1, 0)  # struct linger, sys/socket.h
 _SO_BUF_LOCK, _RCVBUF_LOCKED = 72, 2  # asm-generic/socket.h, linux/socket.h
 _SO_MEMINFO = (
     55  # asm-generic/socket.h; the first number is what lies in the receive buffer (linux/sock_diag.h)
@@ -104,6 +109,7 @@ def tune(sock: Any, keepalive: Keepalive | None, dead_after: float, mptcp: bool)
         *zip(_KEEPALIVE_OPTIONS, keepalive or (third, third, 2), strict=True),
     ):
         set_tcp(sock, option, value, mptcp)
+    _set_if_known(sock, _TCP_RTO_MAX_MS, int(MOST_RESEND_SECONDS * 1000))
 
 
 def set_tcp(sock: Any, option: int, value: int, mptcp: bool) -> None:
@@ -131,8 +137,25 @@ def resend_soon(sock: Any) -> None:
     loss, is as late. For a connection that carries bulk that is right: a wire that pauses for less (a radio)
     has lost nothing, and bbr needs seconds after such a timeout.
     """
+    _set_if_known(sock, _TCP_RTO_MIN_US, int(RESEND_SECONDS * 1e6))
+
+
+def give_up(sock: Any) -> None:
+    """Let the kernel reset a connection when it is closed, and forget what it has not sent.
+
+    A far end that is not heard may hear us, where a way is cut in one direction only. The end of the
+    connection would stand behind what is not acknowledged, and never be sent.
+    """
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MIN_US, int(RESEND_SECONDS * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    except OSError:
+        pass  # it has ended
+
+
+def _set_if_known(sock: Any, option: int, value: int) -> None:
+    """Set an option that is only for the better."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
     except OSError:
         pass  # an older kernel, MPTCP, or it has ended
 

@@ -6,7 +6,6 @@ Refuses to know: what the bytes mean, with which options a socket begins (stream
 A Stream has one watcher for each direction. Before each receive it waits for the event loop, even if data is
 there, so that all sessions have their turn: gevent's own recv would go on with one session while it has data.
 Sending never waits; a caller that wants to wait calls wait_writable.
-
 A hub's streams are metered (session_cost): how much is received next depends on how much time the last bytes
 took, in all layers together. An expensive stream waits for its turn in the share of all expensive ones.
 """
@@ -42,6 +41,7 @@ REST_SECONDS = 0.1
 """Seconds between two looks whether a peer has closed. What it sent before is read until the second of them:
 the kernel may hold megabytes, which would take seconds where many such peers end at once."""
 _CLOSED = (7, 8)  # include/net/tcp_states.h: TCP_CLOSE, TCP_CLOSE_WAIT
+_IOV_MAX = 1024
 _OriginalSocket = monkey.get_original("socket", "socket")
 
 
@@ -311,8 +311,7 @@ class Stream:
     def hold_unread(self, size: int) -> None:
         """Let the kernel hold about `size` bytes that we have not read yet; 0 for as many as it likes.
 
-        TCP's window opens again only when a sixteenth of the buffer has been read. With a large buffer that
-        is read slowly, it would stay shut for longer than the peer waits (TCP_USER_TIMEOUT).
+        TCP's window opens when a sixteenth is read: of a large, slow one later than the peer waits for.
         """
         if size != self._unread:
             self._unread = size
@@ -347,6 +346,10 @@ class Stream:
         """Repair losses sooner than others do."""
         stream_options.resend_soon(self._sock)
 
+    def give_up(self) -> None:
+        """Let the kernel reset the connection when it is closed."""
+        stream_options.give_up(self._sock)
+
     def wait_writable(self) -> None:
         """Wait until the kernel takes more bytes. Raises OSError once it is closed: libev would abort."""
         self.end_turn()
@@ -380,9 +383,6 @@ class Stream:
         self._readable.close()
         self._writable.close()
         self._sock.close()
-
-
-_IOV_MAX = 1024
 
 
 def format_peer(address: Any) -> str:

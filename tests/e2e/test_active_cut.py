@@ -25,19 +25,22 @@ USED = ["new flows", "flows that it has"]
 
 
 @contextmanager
-def rules(topology: Topology, hub: int, verdict: str) -> Iterator[None]:
-    """Give what goes between host-1 and a hub this verdict as it arrives, at both ends."""
+def rules(
+    topology: Topology, hub: int, verdict: str, ways: tuple[str, ...] = ("there", "back")
+) -> Iterator[None]:
+    """Give what goes from host-1 to a hub (there) and what comes from it (back) this verdict as it arrives."""
     ends = {
-        topology.hub: f"ip saddr {HOST_1} tcp dport {port(hub)}",
-        topology.host_1: f"ip saddr {HUB_TO_HOST_1} tcp sport {port(hub)}",
+        "there": (topology.hub, f"ip saddr {HOST_1} th dport {port(hub)}"),
+        "back": (topology.host_1, f"ip saddr {HUB_TO_HOST_1} th sport {port(hub)}"),
     }
-    for namespace, words in ends.items():
-        namespace.run("nft", f"{CHAIN} {words} {verdict}")
+    for way in ways:
+        namespace, words = ends[way]
+        namespace.run("nft", f"{CHAIN} meta l4proto {{ tcp, udp }} {words} {verdict}")
     try:
         yield
     finally:
-        for namespace in ends:
-            namespace.run("nft", "delete table ip cut")
+        for way in ways:
+            ends[way][0].run("nft", "delete table ip cut")
 
 
 def home_of(control: str) -> int:

@@ -21,6 +21,7 @@ import pytest
 from lib import wire_relay
 from tests.e2e.test_datagram_quality import over_tls
 from tests.faults.conftest import Note
+from tests.support import numbered
 from tests.support.channels import channel_of
 from tests.support.load import transfer
 from tests.support.netns import HUB_TO_HOST_1, HUB_TO_HOST_2, Namespace, Process, Topology, in_namespace
@@ -162,6 +163,41 @@ def test_link_down_and_half_open(topology: Topology, write: Write, note: Note, s
          "packets meanwhile")  # fmt: skip
     note("half-open: packets dropped both ways", "both sides, by keepalive",
          f"hub {noticed['hub 2']}, client {noticed['client 2']}", "packets meanwhile")  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["from the client", "to the client"])
+def test_one_direction_dropped(topology: Topology, write: Write, note: Note, way: str) -> None:
+    """While the hub sends all the time: the end that hears the other one is not reached by it, or does not reach it."""
+    hub, client, _ = network(topology, write)
+    hook, word = {"from the client": ("prerouting", "iifname"), "to the client": ("postrouting", "oifname")}[
+        way
+    ]
+    with numbered.udp(topology.host_2, topology.host_1, OVERLAY_2, OVERLAY_1, 7001) as flow:
+        flow.wait(50)
+        began = time.monotonic()
+        topology.hub.run(
+            "nft",
+            f"table inet t {{ chain c {{ type filter hook {hook} priority 0; {word} to-host-1 drop; }}; }}",
+        )
+        noticed: dict[str, str] = {}
+
+        def both_noticed() -> bool:
+            for who, process, words in (
+                ("hub", hub, r"host-1\b.* left: "),
+                ("client", client, "trying again"),
+            ):
+                if who not in noticed and re.search(words, process.text()):
+                    noticed[who] = seconds(began)
+            return len(noticed) == 2
+
+        wait_for(both_noticed, 20)
+        topology.hub.run("nft", "flush", "ruleset")
+        began = time.monotonic()
+        flow.wait(50)
+        back = seconds(began)
+    note(f"packets {way} dropped, the others not; it has one hub", "both sides: nothing is acknowledged, or by keepalive",
+         f"hub {noticed['hub']}, client {noticed['client']}; back {back} after the way",
+         "packets meanwhile")  # fmt: skip
 
 
 def test_udp_blocked(topology: Topology, write: Write, note: Note, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from lib.cluster_pulse import HOLD_SECONDS, LinkPulses
+from lib.cluster_pulse import CUT_OFF, HOLD_SECONDS, LinkPulses
 from lib.session_pulse import SILENT_SECONDS, TICK
+from lib.session_silence import HEARD_TIMES, NO_FLIGHT, QUIET_SECONDS, Flight
 from lib.wire_control import Feature
 
 
@@ -16,7 +17,8 @@ class Link:
     def __init__(self, name: str, used: bool = False, rtt: float = 0.001) -> None:
         self.name, self.used, self.answers, self.asked = name, used, True, 0
         self.is_ready, self.is_leaving = True, False
-        self.sender = SimpleNamespace(closed_because="")
+        self.flight = NO_FLIGHT
+        self.sender = SimpleNamespace(closed_because="", flight=lambda: self.flight)
         self.traffic = SimpleNamespace(sent_packets=0, received_packets=0)
         self.control = SimpleNamespace(
             ask=self._ask,
@@ -94,3 +96,24 @@ def test_a_hub_that_is_far_away_is_left_to_its_keepalive() -> None:
     world = World(far, near)
     world.pass_(5.0)
     assert (far.asked, world.told) == (0, [])
+
+
+def test_a_hub_that_is_heard_and_acknowledges_nothing_is_passed_over() -> None:
+    """The way to it is cut, the way from it is not: no other witness is needed."""
+    world = World(one := Link("hub-1", used=True))
+    one.answers, one.flight = False, Flight(True, 7, 0.0, 0.001)
+    for _ in range(round((HEARD_TIMES * QUIET_SECONDS + 0.4) / TICK)):
+        one.traffic.received_packets += 1
+        world.pass_(TICK)
+    assert world.told == [("hub-1", True)]
+    assert world.pulses.why("hub-1") == CUT_OFF
+    one.answers, one.flight = True, NO_FLIGHT
+    world.pass_(2 * HOLD_SECONDS)
+    assert world.told == [("hub-1", True), ("hub-1", False)]
+
+
+def test_a_hub_that_acknowledges_nothing_while_nobody_is_heard_is_not_passed_over() -> None:
+    world = World(one := Link("hub-1", used=True))
+    one.answers, one.flight = False, Flight(True, 7, 9.0, 0.001)
+    world.pass_(3.0)
+    assert world.told == []

@@ -82,15 +82,15 @@ def test_others_are_told_of_a_session_that_is_silent_and_once_it_is_not(world: W
     assert world.told == [("host-1", True), ("host-1", False)]
 
 
-def test_one_that_sends_is_not_silent(world: World) -> None:
+def test_one_that_sends_and_acknowledges_nothing_is_silent(world: World) -> None:
+    """The way to it is cut, the way from it is not."""
     one = world.session("host-1")
-    world.flights["host-1"] = Flight(True, 7, 9.0, 0.001)
-    for _ in range(40):
+    world.flights["host-1"] = Flight(True, 7, 0.0, 0.001)
+    for _ in range(round(2 * QUIET_SECONDS / STEP)):
         one.traffic.sent_packets += 1
         one.traffic.received_packets += 1
         world.looks(STEP)
-    assert world.told == []
-    assert world.asked == []
+    assert world.told == [("host-1", True)]
 
 
 def test_of_thousands_that_are_silent_at_once_others_are_told_in_parts(world: World) -> None:
@@ -124,3 +124,9 @@ def test_one_whose_packets_go_by_datagrams_is_asked(world: World, monkeypatch: p
         one.traffic.sent_packets += 1
         world.looks(STEP)
     assert len(asked) == pytest.approx(2.0 / ASK_SECONDS, abs=2)
+    asked.clear()
+    for _ in range(40):
+        one.traffic.sent_packets += 1
+        one.traffic.received_packets += 1
+        world.looks(STEP)
+    assert asked == [], "one that sends asks by itself, and our reply is acknowledged"

@@ -44,6 +44,8 @@ class Wire:
     def close(self, because: str) -> None:
         self.closed = because
 
+    give_up = close
+
 
 class Talk:
     def __init__(self, greeted: bool = True, follows: bool = False) -> None:

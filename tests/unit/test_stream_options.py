@@ -366,3 +366,34 @@ def test_an_older_kernel_repairs_losses_when_it_likes() -> None:
         except OSError:
             return  # before Linux 6.15
         assert least == pytest.approx(50_000, rel=0.1), "in microseconds, as the kernel's ticks allow"
+
+
+def test_what_is_not_acknowledged_is_sent_again_after_seconds() -> None:
+    with socket.socket() as one:
+        stream_options.tune(one, None, 15.0, False)
+        try:
+            most = one.getsockopt(socket.IPPROTO_TCP, 44)  # TCP_RTO_MAX_MS, linux/tcp.h
+        except OSError:
+            return  # before Linux 6.15
+        assert most == 1000 * stream_options.MOST_RESEND_SECONDS
+
+
+def test_a_connection_that_is_given_up_is_reset_though_something_is_not_sent() -> None:
+    """Its end would stand behind that."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        writer = socket.create_connection(listener.getsockname())
+        reader, _ = listener.accept()
+    with writer, reader:
+        writer.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                writer.send(bytes(1 << 16))
+        stream_options.give_up(writer)
+        writer.shutdown(socket.SHUT_RDWR)
+        writer.close()
+        stream_options.give_up(writer)
+        reader.settimeout(10)
+        with suppress(ConnectionResetError):
+            while reader.recv(1 << 20):
+                pass
+            pytest.fail("it came to its end")

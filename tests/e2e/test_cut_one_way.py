@@ -1,0 +1,196 @@
+"""A way is cut in one direction only, without a word: of a client and its hub, of two hubs, of a hub and Redis.
+
+The end that is not reached hears nothing, and what it says arrives; the other end hears everything.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_active import Active, states
+from tests.e2e.test_active_cut import CHAIN, EVERY, USED, begin, meet, rules
+from tests.e2e.test_cluster import REDIS, SECRET
+from tests.support import numbered
+from tests.support.netns import Topology
+from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, wait_for
+from tests.support.redis_server import needs_redis
+
+pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
+
+
+class Hubs(Active):
+    """Three hubs and clients over `kind`: tcp or tls, and with datagrams and workers where the name says so."""
+
+    kind = "tcp"
+
+    def hub_words(
+        self, number: int, known_by: str = f'secret: "{SECRET}"', more: str = "", redis: str = REDIS
+    ) -> tuple[str, ...]:
+        channel = ", channel: auto" if "datagrams" in self.kind else ""
+        words = super().hub_words(number, known_by + channel, more, redis)
+        file = Path(words[1])
+        text = file.read_text().replace("listener: {type: tcp}", f"listener: {{type: {self.kind[:3]}}}")
+        file.write_text(("workers: 2\n" if "workers" in self.kind else "") + text)
+        return words
+
+    def words(self, number: int, *hubs: int) -> tuple[str, ...]:
+        words = super().words(number, *hubs)
+        if self.kind.startswith("tls"):
+            channel = "auto" if "datagrams" in self.kind else "stream"
+            words = (
+                words[0],
+                f"{words[1]}&channel={channel}",
+                *(w.replace("router:", "router+tls:") for w in words[2:]),
+            )
+        return words
+
+
+@pytest.fixture
+def started(topology: Topology, write: Callable[[str, str], str], tmp_path: Path) -> Callable[[str], Hubs]:
+    """Start two hubs of a kind."""
+
+    def start(kind: str) -> Hubs:
+        made = Hubs(topology, write, tmp_path)
+        made.kind = kind
+        for number in (1, 2):
+            made.start_hub(number)
+        return made
+
+    return start
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("kind", "way", "other"),
+    [
+        ("tcp", "there", "home"),
+        ("tcp", "back", "home"),
+        ("tls", "back", "third"),
+        ("tls with datagrams", "there", "third"),
+        ("tls with datagrams", "back", "home"),
+        ("tls with workers", "there", "third"),
+        ("tls with workers", "back", "home"),
+    ],
+)
+def test_a_client_and_one_of_its_two_hubs(
+    started: Callable[[str], Hubs], kind: str, way: str, other: str
+) -> None:
+    """Flows go by the other hub in about a second, in both directions, and once the cut ends all is as before."""
+    active = started(kind)
+    topology = active.topology
+    control, home = meet(active, other)
+    with ExitStack() as stack:
+        flows = begin(stack, topology, 8)
+        with rules(topology, home, "drop", (way,)):
+            numbered.wait(flows, 150)
+            gaps = [flow.longest_gap for flow in flows]
+            assert sorted(states(control)) == ["all flows", "silent"]
+        wait_for(lambda: sorted(states(control)) == sorted(USED), 60)
+        numbered.wait(flows, 50)
+        for flow in flows:
+            flow.end()
+    assert max(gaps[:-1]) < 1.5, "0.4 to 0.8 s"
+    assert gaps[-1] < 2.5, "a connection within the tunnel is tried again after 0.2, 0.6 and 1.4 s"
+    assert flows[-1].numbers == list(range(flows[-1].sent)), "of a connection everything arrives"
+    assert all(len(set(flow.numbers)) == len(flow.numbers) for flow in flows), "nothing twice"
+
+
+def connections(active: Active, sender: int, receiver: int) -> list[tuple[int, int]]:
+    """The ports, the sender's first, of the links between two hubs, whichever has dialled."""
+    found: dict[int, set[tuple[int, int]]] = {}
+    for line in active.topology.hub.run("ss", "-Htnp", "state", "established").splitlines():
+        _, _, near, far, *rest = line.split()
+        if (owner := re.search(r"pid=(\d+)", " ".join(rest))) is not None:
+            ports = int(near.rpartition(":")[2]), int(far.rpartition(":")[2])
+            found.setdefault(int(owner[1]), set()).add(ports)
+    ends = [found.get(active.hubs[number].pid, set()) for number in (sender, receiver)]
+    return [(near, far) for near, far in ends[0] if (far, near) in ends[1]]
+
+
+@contextmanager
+def cut_link(active: Active, sender: int, receiver: int) -> Iterator[None]:
+    """Drop what a hub sends to another one; no new link comes about meanwhile, as a handshake needs both ways."""
+    hub, link = active.topology.hub, {number: 7000 + number for number in (sender, receiver)}
+    links = [f"tcp sport {near} tcp dport {far}" for near, far in connections(active, sender, receiver)]
+    assert links
+    words = [*links, f"udp sport {link[sender]} udp dport {link[receiver]}"]
+    words.append(f"tcp dport {{ {link[sender]}, {link[receiver]} }} tcp flags & (syn | ack) == syn")
+    hub.run("nft", CHAIN.removesuffix("add rule ip cut wire "))
+    for one in words:
+        hub.run("nft", f"add rule ip cut wire {one} drop")
+    try:
+        yield
+    finally:
+        hub.run("nft", "delete table ip cut")
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", ["tcp", "tcp with datagrams"])
+@pytest.mark.parametrize("way", ["to the hub of two", "from it"])
+def test_the_link_between_two_hubs(started: Callable[[str], Hubs], kind: str, way: str) -> None:
+    """What a third hub sends to a client with two hubs goes by the other one; where the way is there again, by both."""
+    active = started(kind)
+    topology = active.topology
+    control, home = meet(active, "third")
+    assert sorted(states(control)) == sorted(USED)
+    ends = (3, home) if way == "to the hub of two" else (home, 3)
+
+    def why(number: int, other: int) -> str:
+        found: str = next(
+            row["error"] for row in active.status(number)["hubs"] if row["name"] == f"hub-{other}"
+        )
+        return found
+
+    with ExitStack() as stack:
+        one, two = topology.host_1, topology.host_2
+        there = stack.enter_context(numbered.udp(one, two, OVERLAY_1, OVERLAY_2, 7001, EVERY))
+        back = [
+            stack.enter_context(numbered.udp(two, one, OVERLAY_2, OVERLAY_1, number, EVERY))
+            for number in range(7011, 7019)  # by a hash they are spread over both hubs
+        ]
+        numbered.wait([there, *back], 25)  # that hub is heard
+        with cut_link(active, *ends):
+            numbered.wait(back, 100)
+            gaps = [flow.longest_gap for flow in back]
+            assert why(3, home) == "nothing that is sent to it is acknowledged"
+        wait_for(lambda: why(3, home) == "", 15)
+        numbered.wait([there, *back], 50)
+        for flow in (there, *back):
+            flow.end()
+    assert max(gaps) < 1.5, "0.7 s"
+    assert all(len(set(flow.numbers)) == len(flow.numbers) for flow in (there, *back)), "nothing twice"
+    assert pings(topology.host_1, OVERLAY_2) == 5
+
+
+@pytest.mark.parametrize("way", ["saddr", "daddr"], ids=["its replies are lost", "what is asked is lost"])
+def test_a_hub_and_redis(started: Callable[[str], Hubs], way: str) -> None:
+    """It is as where both directions are cut: what is known goes on, and all is right again soon after."""
+    active = started("tcp")
+    topology = active.topology
+    active.hubs.pop(2).stop(signal.SIGTERM)
+    active.start_hub(2, redis=REDIS.replace("127.0.0.1", "127.0.0.2"))
+    active.host(1, 1)
+    active.host(2, 2)
+    reach(topology.host_1, OVERLAY_2)
+    active.wait_known(1, 1)
+    lines = active.hubs[2].line_count()
+    with numbered.udp(topology.host_1, topology.host_2, OVERLAY_1, OVERLAY_2, 7001) as flow:
+        flow.wait(20)
+        hook = {"saddr": "input", "daddr": "output"}[way]
+        topology.hub.run(
+            "nft",
+            f"table inet cut {{ chain wire {{ type filter hook {hook} priority 0; ip {way} 127.0.0.2 drop; }}; }}",
+        )
+        active.hubs[2].wait_line("what is known of other hubs goes on", 20, lines)
+        flow.wait(50)
+        assert active.other(1)["live"], "its lease goes on by the link"
+        topology.hub.run("nft", "delete table inet cut")
+        wait_for(lambda: not active.status(2)["error"], 10)
+        flow.wait(20)
+    assert flow.lost == []
