@@ -38,7 +38,6 @@ def worker_count(config: Config, hubs: Hubs, clients: Clients, found: Findings) 
     if not hubs:
         found.error(where, "'workers' without a hub: only sessions of hubs are in workers")
         return 1
-    _check_process(config, found)
     for client, _ in found.each(clients):
         _refuse(
             found, client.where(), f"service {client.name} has a device", "run it in a process of its own"
@@ -55,12 +54,6 @@ def worker_count(config: Config, hubs: Hubs, clients: Clients, found: Findings) 
 
 def _refuse(found: Findings, where: Position, what: str, hint: str = _ALONE) -> None:
     found.error(where, f"{what}, which does not hold across workers yet", hint)
-
-
-def _check_process(config: Config, found: Findings) -> None:
-    """What a process has once, and each worker would have for itself."""
-    if config.notify:
-        _refuse(found, config.where("notify"), "'notify' beside 'workers'")
 
 
 def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None:

@@ -141,7 +141,7 @@ def _of_no_host(hubs: Mapping[str, Hub], tables: Tables, now: float) -> Row:
         "troubles": [one.row(now) for one in log_setup.troubles()],
         "log": [_output(output) for output in log_setup.outputs()],
         "clusters": ctl_cluster.rows(now),
-        "notify": [_receiver(receiver) for receiver in service_supervisor.running(Receiver)],
+        "notify": receivers(),
         "entrypoints": list(_entrypoints()),
     }
 
@@ -177,6 +177,11 @@ def _counts(traffic: Traffic) -> Row:
         "sent_bytes": traffic.sent_bytes,
         "drops": {reason.value: count for reason, count in traffic.drops.items() if count},
     }
+
+
+def receivers() -> list[Row]:
+    """The receivers of `notify` in this process."""
+    return [_receiver(receiver) for receiver in service_supervisor.running(Receiver)]
 
 
 def _receiver(receiver: Receiver) -> Row:

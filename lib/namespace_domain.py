@@ -6,7 +6,7 @@ Refuses to know: who may join (auth_admission), what happens inside a namespace 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,6 +74,8 @@ class Domain:
     """The memory of namespaces that nobody has named: neither a router nor clients who name none."""
     registry: Registry | None = None
     """Who knows of other hubs, where there are any; see use_registry()."""
+    on_leave: Callable[[Attachment], None] = lambda attachment: None
+    """Called with each attachment that has left, while its namespace is still there."""
     _coming: set[tuple[bytes, str]] = field(default_factory=set)
     """(namespace, host name) of each session that is being let in."""
 
@@ -111,6 +113,7 @@ class Domain:
         """
         namespace = attachment.namespace
         namespace.leave(attachment)
+        self.on_leave(attachment)
         if self.registry is not None:
             self.registry.left(attachment)
         self._let_go(namespace)

@@ -34,9 +34,9 @@ class Domains:
         if hub.default_table is not None:
             default = self._tables.routes(hub.default_table.name)
         rules = (self._named, default, hub.cache_seconds, hub.source_check)
-        domain = self.all.get(_key(hub))
+        domain = self.all.get(key_of(hub))
         if domain is None:
-            domain = self.all[_key(hub)] = Domain(*rules)
+            domain = self.all[key_of(hub)] = Domain(*rules)
         else:
             domain.replace_tables(*rules)
         return domain
@@ -50,9 +50,10 @@ class Domains:
 
     def keep_only(self, hubs: Iterable[HubSettings]) -> None:
         """Forget the domains of services that are not among these."""
-        keys = {_key(hub) for hub in hubs}
+        keys = {key_of(hub) for hub in hubs}
         self.all = {key: domain for key, domain in self.all.items() if key in keys}
 
 
-def _key(hub: HubSettings) -> tuple[str, str]:
+def key_of(hub: HubSettings) -> tuple[str, str]:
+    """What the domain of a hub service is known by in a process."""
     return ("domain", hub.domain) if hub.domain else ("service", hub.name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 import gevent
@@ -20,11 +20,11 @@ import gevent
 from lib.auth_logins import fits
 from lib.humanize import span
 from lib.ids import format_uuid
-from lib.namespace import Attachment, Namespace
+from lib.namespace import Namespace
 from lib.namespace_domains import Domains
 from lib.namespace_titles import title_of
 from lib.notify_delivery import Receiver, wall_clock
-from lib.notify_presence import Carriers, Change, Here, Presence
+from lib.notify_presence import Carriers, Change, Here, Name, Presence
 from lib.prefixes import text as prefix_text
 from lib.route_gateways import Gateway
 from lib.route_table import Group, RouteTable
@@ -39,7 +39,8 @@ _WARNINGS = (AWAY, FLAP, TAKEOVER)
 
 Place = tuple[tuple[str, str], bytes]
 """Where a namespace is: (key of its domain, its id)."""
-Hosts = dict[str, Gateway[Attachment]]
+Hosts = Mapping[str, object]
+"""Host -> a mark, as notify_presence has it: its gateway in this process."""
 
 
 class NotifyWatch:
@@ -75,6 +76,8 @@ class NotifyWatch:
 
         Those that stay keep what waits for them.
         """
+        if not self._receivers:  # nobody has looked
+            self._seen = self._found()
         before = {receiver.settings: receiver for receiver in self._receivers}
         kept = [before.pop(one) if one in before else Receiver(one) for one in settings]
         differs = bool(before) or len(kept) != len(self._receivers) or kept != self._receivers
@@ -98,7 +101,7 @@ class NotifyWatch:
 
     def look(self, now: float) -> None:
         """Look who is here, and have told what has changed."""
-        found = {place: dict(namespace.gateways.here) for place, namespace in self._namespaces()}
+        found = self._found()
         changed = [
             place for place in found.keys() | self._seen.keys() if found.get(place) != self._seen.get(place)
         ]
@@ -108,6 +111,16 @@ class NotifyWatch:
             for change in presence.update(here, now) if here is not None else presence.tick(now):
                 self._tell_change(change, grace, now)
         self._look_for_takeovers(changed, now)
+
+    def _found(self) -> dict[Place, Hosts]:
+        """Who is here now."""
+        return {place: dict(namespace.gateways.here) for place, namespace in self._namespaces()}
+
+    def _peer(self, place: Place, host: str) -> str:
+        """The address and port of a host's first session; empty where it has none."""
+        gateway = self._seen.get(place, {}).get(host)
+        assert gateway is None or isinstance(gateway, Gateway)
+        return gateway.attachments[0].peer if gateway is not None and gateway.attachments else ""
 
     def _namespaces(self) -> Iterator[tuple[Place, Namespace]]:
         for key, domain in self._domains.all.items():
@@ -138,10 +151,18 @@ class NotifyWatch:
             groups = {(place, group.tiers): group for group in table.alternatives()}
             rest = (table.hold_down, now, namespace.known_elsewhere)
             carrying = {key: namespace.gateways.carriers(group, *rest) for key, group in groups.items()}
-            for key, before in self._carriers.update(carrying):
-                self._tell_takeover(place, table, groups[key], before, carrying[key], now)
+            self._carry(place, table, groups, carrying, now)
             if again:  # a gateway that has come back is preferred again after the hold-down
                 self._look_again.setdefault(place, []).append(now + table.hold_down)
+
+    def _carry(
+        self, place: Place, table: RouteTable, groups: Mapping[Name, Group],
+        carrying: Mapping[Name, tuple[str, ...]], now: float,
+    ) -> None:  # fmt: skip
+        """Tell of gateways that carry routes which others have carried before."""
+        for key, before in self._carriers.update(carrying):
+            names = sorted(groups[key].names)
+            self._tell_takeover(place, names, prefixes_of(table, groups[key]), before, carrying[key], now)
 
     # --- what is told
 
@@ -149,25 +170,23 @@ class NotifyWatch:
         place, host = change.host
         for receiver in self._receivers:
             if receiver.settings.grace == grace and _wants(receiver.settings, change.kind, (host,)):
-                gateway = self._seen.get(place, {}).get(host)
-                peers = [one.peer for one in gateway.attachments[:1]] if gateway is not None else []
-                more = {"seconds": round(change.seconds, 1), "peer": peers[0] if peers else ""}
+                more = {"seconds": round(change.seconds, 1), "peer": self._peer(place, host)}
                 self._put(receiver, change.kind, place, host, _words(change, host), more, now)
 
     def _tell_takeover(
-        self, place: Place, table: RouteTable, group: Group, before: tuple[str, ...],
+        self, place: Place, names: Sequence[str], prefixes: Sequence[str], before: tuple[str, ...],
         after: tuple[str, ...], now: float,
     ) -> None:  # fmt: skip
+        """`names` are all gateways of the routes, `prefixes` the widest of these, if they were looked for."""
         host = next(name for name in after if name not in before)
-        prefixes = _prefixes(table, group)
-        what = ", ".join(prefixes) or f"the routes of {', '.join(sorted(group.names))}"
+        what = ", ".join(prefixes) or f"the routes of {', '.join(names)}"
         words = f"{' and '.join(after)} carries {what} in place of {' and '.join(before)}"
         more = {
             "seconds": 0.0,
             "peer": "",
             "before": list(before),
             "after": list(after),
-            "prefixes": prefixes,
+            "prefixes": list(prefixes),
         }
         for receiver in self._receivers:
             if _wants(receiver.settings, TAKEOVER, (*before, *after)):
@@ -214,7 +233,7 @@ def _words(change: Change, host: str) -> str:
     }[change.kind]
 
 
-def _prefixes(table: RouteTable, group: Group) -> list[str]:
+def prefixes_of(table: RouteTable, group: Group) -> list[str]:
     """The widest prefixes that this group carries; none where the table is long."""
     if len(table) > MOST_ROUTES:
         return []

@@ -33,6 +33,7 @@ from lib.settings import Settings
 from lib.worker_crew import Crew, Replies
 from lib.worker_forker import Forker
 from lib.worker_front import Front
+from lib.worker_notify import NotifyWorkers
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER, Worker, name_of
 
@@ -49,6 +50,7 @@ class Main(Serving, Protocol):
     crew: Crew
     forker: Forker
     fronts: dict[str, Front]
+    notify: NotifyWorkers
     tables: Tables
     sources: Sources
 
@@ -138,6 +140,7 @@ class WorkerChanges(ServiceChanges):
         lines = main.tables.apply(of_main(new))
         lines += service_servers.apply_metrics(main, old, new)
         lines += service_servers.apply_api(main, old, new)
+        lines += main.notify.apply(new.notify)
         lines += main.tables.leave(of_main(new))
         had = {hub.name: hub.hooks for hub in old.hubs}
         lines += [f"service {hub.name}: hooks" for hub in new.hubs if hub.hooks != had.get(hub.name)]

@@ -98,6 +98,7 @@ class Control:
             mine = [*ctl_tables.rows(self._tables, now), *ctl_tables.read_here(self._sources.all(), now)]
             merged["tables"] = worker_replies.tables([*merged["tables"], *mine])
             merged["tasks"] = worker_replies.tasks([*merged["tasks"], *ctl_status.tasks(now)])
+            merged["notify"] = ctl_status.receivers()
             merged["troubles"] += [one.row(now) for one in log_setup.troubles()]
         merged |= {
             "pid": os.getpid(),

@@ -72,7 +72,7 @@ class Crew:
         """Set whenever a worker is ready, or has ended."""
         self.begun: Callable[[Worker], None] = lambda worker: None
         """Called when a worker has been told to begin; from then on it is told what all are told."""
-        self.gone: Callable[[Worker], None] = lambda worker: None
+        self.gone: list[Callable[[Worker], None]] = []
         """Called when one has ended, by whatever."""
         self.heard: dict[str, Callable[..., None]] = {}
         """What is done with what workers say unasked, by its name: (worker, message, its descriptors)."""
@@ -309,7 +309,8 @@ class Crew:
             worker.giver = None
         for waiting in worker.replies.values():
             waiting.set(None)
-        self.gone(worker)
+        for told in self.gone:
+            told(worker)
         if self.workers.get(worker.number) is worker:
             del self.workers[worker.number]
         self.changed.set()

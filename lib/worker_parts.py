@@ -20,6 +20,7 @@ from lib.service_parts import Parts
 from lib.settings import HubSettings, Settings
 from lib.worker_forker import Acceptors
 from lib.worker_listener import HandedServer
+from lib.worker_notify import Looker
 
 
 class WorkerParts(Parts):
@@ -32,13 +33,18 @@ class WorkerParts(Parts):
         acceptors: Acceptors,
         addresses: dict[str, Any],
         named: Callable[[Visit, str], Refusal | None],
+        send: Callable[..., None],
     ) -> None:
-        """`addresses` are where the main process listens, by service; it counts who is `named`."""
+        """`addresses` are where the main process listens, by service; it counts who is `named`.
+
+        `send` sends it a message.
+        """
         self.new_tables = lambda settings: tables
         self.servers: dict[str, HandedServer] = {}
         self._acceptors, self._addresses, self._named = acceptors, addresses, named
         self.new_hub = self._shared_hub
         super().__init__(settings, lambda device: None)
+        self.notify = self.looker = Looker(self.domains, send)
 
     def _shared_hub(
         self, settings: HubSettings, domain: Domain, tables: Tables, buffer: ReceiveBuffer, taps: Taps

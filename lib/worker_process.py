@@ -167,9 +167,9 @@ class Worker:
             self._stop()
         return 0
 
-    def _send(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object], *descriptors: int) -> None:
         try:
-            self._channel.send(message)
+            self._channel.send(message, *descriptors)
         except OSError:
             pass  # the main process has ended: so does this one, at its next message
 
@@ -177,8 +177,9 @@ class Worker:
         workers = int(message["workers"])
         settings = worker_settings.of_worker(self._settings, workers)
         self._parts = parts = WorkerParts(
-            settings, self._tables, self._acceptors, message["addresses"], self._counts.named
+            settings, self._tables, self._acceptors, message["addresses"], self._counts.named, self._send
         )
+        parts.looker.wanted = bool(self._written.notify)
         self._links = self._linked(parts, workers, *descriptors)
         service_threads.begin()
         service_supervisor.watch_greenlets()
@@ -305,6 +306,8 @@ class Worker:
         assert isinstance(self._links, WorkerLinks)
         cluster = [name_of(CLUSTER_NUMBER)] if worker_settings.outside(self._written) else []
         self._links.wait_known([*names, *cluster], KNOW_SECONDS + LATER_SECONDS)
+        if self._parts is not None:
+            self._parts.looker.tells_carriers = self.number == FIRST
         self._send({"did": "knows"})
 
     def _ping(self, message: dict[str, Any]) -> None:
@@ -347,6 +350,7 @@ class Worker:
             failed = service_reload.use(parts, new, Breaths(), bool(message["changed"]))
             assert self._links is not None
             before, self._written = self._written, self._next_written
+            parts.looker.wanted = bool(self._written.notify)
             entry = settings_workers.entrypoint(self._written)
             self._links.follow(entry and entry[1])
             if self._written.cluster != before.cluster:

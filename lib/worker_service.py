@@ -42,6 +42,7 @@ from lib.errors import HostError
 from lib.hub_tables import Tables
 from lib.log_events import Entry
 from lib.log_setup import say
+from lib.namespace_domains import Domains
 from lib.service import SAME_SIGNAL
 from lib.service_changes import Reading
 from lib.service_notify import Notifier, status_line
@@ -57,6 +58,7 @@ from lib.worker_forker import Forker
 from lib.worker_front import Front
 from lib.worker_hooks import FrontHooks
 from lib.worker_named import NamedClients
+from lib.worker_notify import NotifyWorkers
 from lib.worker_pools import KeptLists
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER
@@ -112,6 +114,7 @@ class WorkerService:
         self.tables = Tables(of_main(settings), given)
         worker_log.of_main(self.crew.heard)
         self._lists, self._named = KeptLists(self.crew), NamedClients(self.crew)
+        self.notify = NotifyWorkers(Domains(self.tables), self.crew, settings.hubs[0])
         self.sources = Sources(settings, of_main(settings), self.crew, given)
         namespace_titles.use(settings.titles)
         looked_at = self.crew, self.fronts, self.tables, self.sources
@@ -169,9 +172,11 @@ class WorkerService:
             self.crew.wait_knowing(READY_SECONDS)
         if self.crew.failed:
             return
+        self.notify.apply(self.settings.notify)
         for front in self.fronts.values():
             front.start(self.crew)
         self._hooks.serve()
+        self.notify.start()
         for server in (self.metrics, self.api):
             if server is not None:
                 server.start()
@@ -337,6 +342,7 @@ class WorkerService:
     def _stop(self) -> None:
         if self._control is not None:
             self._control.close()
+        self.notify.stop()
         self._hooks.end()  # of services that are not drained
         self._close()
 

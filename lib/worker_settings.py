@@ -1,8 +1,8 @@
 """Settings as one worker has them, and on their way from the main process to the others.
 
 Knows: what a worker does not have (a second lane, datagrams, ports for metrics and the web API, and logins
-for these, hooks, which run once, a place in a cluster or an entrypoint, which the cluster's process has), its
-part of the memory for queues; that big tables are packed and unpacked in pieces, so packets pass meanwhile.
+for these, hooks, receivers of `notify`, a place in a cluster or an entrypoint, which the cluster's process
+has), its part of the memory for queues; that big tables are packed and unpacked in pieces, so packets pass.
 Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
 
 The bytes are pickles. They come from a process of the same program, by a socket that nobody else has.
@@ -45,7 +45,9 @@ def of_worker(settings: Settings, workers: int) -> Settings:
         )
         for hub in settings.hubs
     )
-    return replace(settings, hubs=hubs, control="", user="", metrics=None, api=None, cluster=None, authers=())
+    return replace(
+        settings, hubs=hubs, control="", user="", notify=(), metrics=None, api=None, cluster=None, authers=()
+    )
 
 
 def _of_sessions(limits: HubLimits) -> HubLimits:

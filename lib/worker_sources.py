@@ -117,7 +117,8 @@ class Sources:
         self._numbers = 0
         given.judge = partial(self._judged, HERE)
         crew.heard["judged"] = self._judged
-        crew.begun, crew.gone = self._greet, self._gone
+        crew.begun = self._greet
+        crew.gone.append(self._gone)
         self._make(settings, own)
 
     def start(self) -> None:

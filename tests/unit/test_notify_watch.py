@@ -233,3 +233,14 @@ def test_without_a_hub_it_is_odd() -> None:
 
     found = resolve(CLIENT % "{}", CHAIN, "notify: [{command: a}]")
     assert "there is no hub here" in warnings(found)[-1]
+
+
+def test_who_was_here_before_anybody_was_told_is_no_news(receivers: list[Receiver]) -> None:
+    hub = Hub()
+    hub.here["c"] = Attachment(hub.domain.namespace(NO_NAMESPACE), "c", "192.0.2.1:5")
+    hub.domain.enter(hub.here["c"], 0)
+    hub.watch.apply((NotifySettings("n", url="http://x/"),))
+    hub.at(1, "c")
+    assert receivers[0].told() == []
+    hub.at(2)
+    assert [one["event"] for one in receivers[0].got] == ["leave"]

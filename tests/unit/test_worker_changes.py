@@ -49,6 +49,7 @@ class Main:
             crew=crew,
             forker=SimpleNamespace(use=self.given.append),
             fronts={},
+            notify=SimpleNamespace(apply=lambda settings: []),
             tables=tables,
             sources=sources,
             metrics=None,

@@ -140,7 +140,8 @@ class Main:
     def _hear(self, worker: Worker) -> None:
         while found := worker.channel.receive():
             self.crew.heard["judged"](worker, found[0])
-        self.crew.gone(worker)
+        for told in self.crew.gone:
+            told(worker)
         self.crew.workers.pop(worker.number, None)
         worker.channel.close()
 
