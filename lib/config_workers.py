@@ -61,9 +61,6 @@ def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None
     here = f"service {service.name}"
     if settings.observe is not None and settings.observe.observations:
         _refuse(found, service.where("observer"), f"{here}: an observer")
-    if settings.on_duplicate == "refuse":
-        hint = "write replace: the newest session stays, wherever it is"
-        _refuse(found, where_of(handler, "onDuplicate"), f"{here}: 'onDuplicate: refuse'", hint)
     if settings.channel == DATAGRAM:
         _refuse(found, where_of(handler, "channel"), f"{here}: 'channel: datagram'", "leave it out")
     for key in ("datagram", "dscp"):

@@ -29,7 +29,12 @@ def take(
             Status.FORBIDDEN,
             "another one is just being let in by this host name (onDuplicate: refuse)",
         )
-    if owner := _owner(domain, request):
+    owner = live_owner(domain, request.namespace, request.host)
+    if not owner:
+        status, owner = name.enter_context(domain.claim(request.namespace, request.host))
+        if status != Status.OK:
+            return status, owner
+    if owner:
         identities.refused(request.namespace, request.host, peer, owner, time.monotonic())
         return (
             Status.FORBIDDEN,
@@ -38,12 +43,12 @@ def take(
     return Status.OK, ""
 
 
-def _owner(domain: Domain, request: Request) -> str:
+def live_owner(domain: Domain, namespace: bytes, host: str) -> str:
     """The peer whose live session has the host name already; empty for none.
 
     Sessions of that name are asked for a sign of life, and ended without one within PROBE_SECONDS.
     """
-    for attachment in domain.namespace(request.namespace).sessions_of(request.host):
+    for attachment in domain.namespace(namespace).sessions_of(host):
         if attachment.sender.is_alive(PROBE_SECONDS):
             return attachment.peer
         attachment.sender.close("silent, and a new session wants its host name")

@@ -7,7 +7,7 @@ Refuses to know: who may join (auth_admission), what happens inside a namespace 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from lib.namespace_elsewhere import Elsewhere
 from lib.route_plugin_cache import Asker, PluginCache
 from lib.route_table import RouteTable
 from lib.settings_memory import COMMONS
+from lib.wire_relay import Status
 
 
 class Registry(Protocol):
@@ -53,6 +54,8 @@ class Registry(Protocol):
 Router = RouteTable | Asker
 """A configured table: routes, or a plugin that is asked for them."""
 
+Claims = Callable[[bytes, str], AbstractContextManager[tuple[Status, str]]]
+"""(namespace, host name) -> what has the name for one client."""
 _NO_ROUTES = RouteTable(())
 
 
@@ -74,6 +77,9 @@ class Domain:
     """The memory of namespaces that nobody has named: neither a router nor clients who name none."""
     registry: Registry | None = None
     """Who knows of other hubs, where there are any; see use_registry()."""
+    claim: Claims = lambda namespace, host: nullcontext((Status.OK, ""))
+    """Has a host name elsewhere too, where others have sessions of this domain: until what it returns is
+    left. That gives (OK, the peer of a live session there, or ""), or why the name is not to be had now."""
     on_leave: Callable[[Attachment], None] = lambda attachment: None
     """Called with each attachment that has left, while its namespace is still there."""
     _coming: set[tuple[bytes, str]] = field(default_factory=set)

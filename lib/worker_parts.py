@@ -15,7 +15,7 @@ from lib.framing import ReceiveBuffer
 from lib.hub import Hub
 from lib.hub_tables import Tables
 from lib.limits import Visit
-from lib.namespace_domain import Domain
+from lib.namespace_domain import Claims, Domain
 from lib.service_parts import Parts
 from lib.settings import HubSettings, Settings
 from lib.worker_forker import Acceptors
@@ -33,15 +33,17 @@ class WorkerParts(Parts):
         acceptors: Acceptors,
         addresses: dict[str, Any],
         named: Callable[[Visit, str], Refusal | None],
+        claim: Claims,
         send: Callable[..., None],
     ) -> None:
         """`addresses` are where the main process listens, by service; it counts who is `named`.
 
-        `send` sends it a message.
+        `claim` has a host name at all workers. `send` sends the main process a message.
         """
         self.new_tables = lambda settings: tables
         self.servers: dict[str, HandedServer] = {}
         self._acceptors, self._addresses, self._named = acceptors, addresses, named
+        self._claim = claim
         self.new_hub = self._shared_hub
         super().__init__(settings, lambda device: None)
         self.notify = self.looker = Looker(self.domains, send)
@@ -55,6 +57,7 @@ class WorkerParts(Parts):
             self.servers[settings.name] = server
             return server
 
+        domain.claim = self._claim
         acceptor = self._acceptors[settings.name][1]
         hub = Hub(settings, domain, tables, buffer, taps, listen, acceptor)
         hub.gate.elsewhere = self._named

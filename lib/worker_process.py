@@ -13,6 +13,7 @@ how hubs work (hub).
     reading      what was read from a source, or that it fails -> "judged" (source_given)
     forget       a source that no table has any more
     pool, pools  a list of addresses that was asked for; one has changed (worker_pools)
+    name         whether a live session here has a host name; named-so: may one have it (worker_names)
     named        whether a client may stay that a trusted proxy has named (worker_named)
     drops        drop counters go to the log
     drain, end   clients are told to move; all ends
@@ -66,6 +67,7 @@ from lib.worker_forker import Acceptors
 from lib.worker_handover import Over, Taker
 from lib.worker_links import WorkerLinks
 from lib.worker_named import AskedCounts
+from lib.worker_names import AskedNames
 from lib.worker_parts import WorkerParts
 from lib.worker_pools import AskedLists, sharing
 from lib.worker_state import CLUSTER_NUMBER, name_of
@@ -124,7 +126,7 @@ class Worker:
         self._written = self._next_written = settings
         """The settings in use, and those of that reload, as all processes of the hub have them."""
         self._lists = AskedLists(channel.send)
-        self._counts = AskedCounts(self._send)
+        self._counts, self._names = AskedCounts(self._send), AskedNames(self._send)
         self._pools: Sharing | None = None
         """Its part in the pools of addresses."""
         self._spawned = Group()
@@ -136,6 +138,7 @@ class Worker:
             "forget": self._given.forget,
             "pool": self._lists.hear,
             "named": self._counts.hear,
+            "named-so": self._names.hear,
             "pools": self._look_at_pools,
         }
         self._beside: dict[str, Callable[..., None]] = {
@@ -145,6 +148,7 @@ class Worker:
             "drops": self._drops,
             "drain": self._drain,
             "ping": self._ping,
+            "name": self._look_for_name,
         }
         """What may take a while, and must not hold up connections."""
 
@@ -177,7 +181,13 @@ class Worker:
         workers = int(message["workers"])
         settings = worker_settings.of_worker(self._settings, workers)
         self._parts = parts = WorkerParts(
-            settings, self._tables, self._acceptors, message["addresses"], self._counts.named, self._send
+            settings,
+            self._tables,
+            self._acceptors,
+            message["addresses"],
+            self._counts.named,
+            self._names.claim,
+            self._send,
         )
         parts.looker.wanted = bool(self._written.notify)
         self._links = self._linked(parts, workers, *descriptors)
@@ -315,6 +325,10 @@ class Worker:
         sessions = [len(hub.sessions) for hub in hubs.values()]
         fault = self._watchdog.fault() if self._watchdog is not None else ""
         self._send({"did": "pong", "sessions": sessions, "fault": fault})
+
+    def _look_for_name(self, message: dict[str, Any]) -> None:
+        assert self._parts is not None
+        self._names.look(next(iter(self._parts.hubs.values())).domain, message)
 
     def _drops(self, message: dict[str, Any]) -> None:
         if self._parts is not None:

@@ -58,6 +58,7 @@ from lib.worker_forker import Forker
 from lib.worker_front import Front
 from lib.worker_hooks import FrontHooks
 from lib.worker_named import NamedClients
+from lib.worker_names import KeptNames
 from lib.worker_notify import NotifyWorkers
 from lib.worker_pools import KeptLists
 from lib.worker_sources import Sources
@@ -112,6 +113,7 @@ class WorkerService:
         self.crew = Crew(self.forker, count, room, self._begin, bool(worker_settings.outside(settings)))
         given = Given()
         self.tables = Tables(of_main(settings), given)
+        self._names = KeptNames(self.crew)
         worker_log.of_main(self.crew.heard)
         self._lists, self._named = KeptLists(self.crew), NamedClients(self.crew)
         self.notify = NotifyWorkers(Domains(self.tables), self.crew, settings.hubs[0])
@@ -358,6 +360,7 @@ class WorkerService:
             api_audit.finish()
         self.sources.stop()
         self._lists.stop()
+        self._names.stop()
         self.tables.stop()
         for front in self.fronts.values():
             front.close()

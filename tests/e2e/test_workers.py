@@ -430,6 +430,19 @@ def test_a_newer_session_replaces_one_in_another_worker(hub: Hub) -> None:
     hub.process.wait_line("replaced by a new session of the same host name at worker 2")
 
 
+def test_a_live_session_keeps_its_name_at_another_worker(hub: Hub) -> None:
+    hub.start("tcp", ", onDuplicate: refuse")
+    first = hub.host(1)
+    address, listen = HUB_TO_HOST_2, "tun:///host-1?net=192.168.123.1/24"
+    second = start(hub.topology.host_2, "-L", listen, "-F", f"router://{address}:8443")
+    hub.process.wait_line(r"another live session has this host name, of 10\.77\.1\.2")
+    assert [row["connections"] for row in hub.status()["workers"]].count(1) >= 1
+    assert hub.session("host-1")["peer"].startswith(HOST_1)
+    first.send(signal.SIGKILL)
+    second.wait_line("connected to")
+    wait_for(lambda: hub.session("host-1")["peer"].startswith("10.77.2."))
+
+
 def test_hooks_run_once_for_all_workers(hub: Hub, tmp_path: Path) -> None:
     """postDown once all processes but the main one have ended; a preUp that fails leaves nothing."""
     said, topology = tmp_path / "said", hub.topology

@@ -69,7 +69,6 @@ def test_gost_s_sd_and_entrypoint_hold() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [
-        ("router: r}", "router: r, onDuplicate: refuse}", "f.yml:5:", "'onDuplicate: refuse'"),
         ("router: r}", "router: r, channel: datagram}", "f.yml:5:", "'channel: datagram'"),
         ("router: r}", "router: r, dscp: true}", "f.yml:5:", "'dscp'"),
         ("router: r}", "router: r, lanes: 2}", "f.yml:5:", "'lanes: 2'"),

@@ -570,6 +570,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "worker_log",
         "worker_metrics",
         "worker_named",
+        "worker_names",
         "worker_notify",
         "worker_parts",
         "worker_process",
