@@ -33,6 +33,7 @@ from lib import (
 )
 from lib import packet as ip
 from lib.acl import has_ports
+from lib.bounded_dict import forget_oldest
 from lib.forward_decide import Here, Verdict, decide
 from lib.forward_drop_reasons import Reason
 from lib.forward_errors import own_address
@@ -234,8 +235,7 @@ def _judge(
 ) -> Attachment | None:
     """Handle a frame content whose flow is not known, or whose packet is of an uncommon kind.
 
-    Returns the receiver that takes it as it lies in the buffer; None where it was dropped, kept waiting, cut
-    up or is a control frame.
+    Returns the receiver that takes it as it lies; None where it was dropped, waits, was cut, is for the hub.
     """
     frame = _read(attachment, buf, start, end, now, out)
     if frame is None:
@@ -328,7 +328,7 @@ def _remember(
     attachment: Attachment, memory: dict[bytes, Attachment], flow: bytes, target: Attachment, now: float
 ) -> None:
     if len(memory) >= attachment.max_flows:
-        memory.clear()
+        forget_oldest(memory)
     memory[flow] = target
     attachment.fresh_until = min(attachment.fresh_until, attachment.namespace.fresh_until(now, target))
 

@@ -45,9 +45,10 @@ MAX_LOST = 1024
 """Destinations of a namespace whose last drops are remembered, fewer where there are many namespaces; past
 that the oldest is forgotten."""
 
-MAX_FLOWS = 4096
+MAX_FLOWS = 32768
 """Flows that an attachment remembers, of UDP and of all else, fewer where there are many sessions; past that
-it starts afresh (each is asked again, none is lost)."""
+the oldest are asked again. Of 10,000 connections a second there are as many at once where each lasts 3 s. If
+fewer were remembered, each packet would be judged anew, and so be late: then there are even more of them."""
 
 FOREVER = float("inf")
 """For Attachment.fresh_until: no plugin's reply limits it."""

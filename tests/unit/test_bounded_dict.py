@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.bounded_dict import BoundedDict
+from lib.bounded_dict import BoundedDict, forget_oldest
 
 
 def test_the_one_remembered_first_goes_first() -> None:
@@ -61,3 +61,12 @@ def test_to_forget_one_takes_no_look_at_the_others(most: int) -> None:
         known.remember(key, None)
     assert (time.thread_time() - began) / 20_000 < 5e-6  # seconds; 0.3e-6 here, 28e-6 with a plain dict
     assert len(known) == most
+
+
+def test_a_sixteenth_of_a_plain_dict_goes_the_oldest_first() -> None:
+    known = dict.fromkeys(range(100))
+    forget_oldest(known)
+    assert list(known) == list(range(7, 100))
+    known = {1: None}
+    forget_oldest(known)
+    assert not known

@@ -864,10 +864,20 @@ def test_too_many_flows_are_forgotten_not_refused(net: Net) -> None:
     (mine,) = (attachment for attachment in twos if net.got(attachment))
     for number in range(1, namespace.MAX_FLOWS + 10):
         net.send(one, flow(number))
-        assert len(one.flows) <= namespace.MAX_FLOWS
+        assert len(one.udp_flows) <= namespace.MAX_FLOWS
     assert sum(len(net.got(attachment)) for attachment in twos) == namespace.MAX_FLOWS + 9
     net.send(one, flow(0))
     assert net.got(mine), "the gateway remembers the flow still"
+
+
+def test_where_there_are_too_many_flows_most_of_them_are_known_still(net: Net) -> None:
+    one, two = net.join("host-1"), net.join("host-2")
+    one.share_flows(100)
+    for number in range(1000):
+        net.send(one, flow(number))
+        assert len(one.udp_flows) <= 100
+        assert number < 100 or len(one.udp_flows) > 90
+    assert len(net.got(two)) == 1000
 
 
 # --- source check ----------------------------------------------------------------------------------
