@@ -13,7 +13,6 @@ from lib.config_metadata import find, where_of
 from lib.config_schema import Config, Handler, Service
 from lib.errors import Position
 from lib.settings import ClientSettings, HubSettings
-from lib.settings_transport import DATAGRAM
 
 AUTO, MOST = "auto", 64
 _ALONE = "leave out one of the two"
@@ -47,7 +46,7 @@ def worker_count(config: Config, hubs: Hubs, clients: Clients, found: Findings) 
     _check_domain(hubs, found)
     found.notice(
         where,
-        "workers: a session has one lane and no datagrams, and status counts anew with a new worker",
+        "workers: a session has one lane, and status counts anew with a new worker",
     )
     return number
 
@@ -61,11 +60,6 @@ def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None
     here = f"service {service.name}"
     if settings.observe is not None and settings.observe.observations:
         _refuse(found, service.where("observer"), f"{here}: an observer")
-    if settings.channel == DATAGRAM:
-        _refuse(found, where_of(handler, "channel"), f"{here}: 'channel: datagram'", "leave it out")
-    for key in ("datagram", "dscp"):
-        if find(handler, key) is not None:
-            _refuse(found, where_of(handler, key), f"{here}: {key!r}", "leave it out")
     if settings.lanes > 1 and find(handler, "lanes") is not None:
         _refuse(found, where_of(handler, "lanes"), f"{here}: 'lanes: 2'", "write lanes: 1")
     _check_limits(service, handler, settings, found)

@@ -20,8 +20,8 @@ from lib.datagram_socket import IP_PKTINFO, RXQ_OVFL, Address, DatagramSocket
 from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_netns import made_in
 
-_REUSE = socket.SOL_SOCKET, socket.SO_REUSEPORT, 1
-"""By which two sockets of one user may have one port (DatagramSocket.give_to). With SO_REUSEADDR anybody on
+REUSE = socket.SOL_SOCKET, socket.SO_REUSEPORT, 1
+"""By which two sockets of one user may have one port (DatagramSocket.give_to). With SOREUSEADDR anybody on
 this host could bind to it too, and get what is for new sessions."""
 _IPV6_RECVPKTINFO = 49  # linux/in6.h
 _OriginalSocket = monkey.get_original("socket", "socket")
@@ -34,31 +34,38 @@ def beside(listener: Any, netns: str = "") -> DatagramSocket:
     """
     sock = made_in(netns, lambda: _OriginalSocket(listener.family, socket.SOCK_DGRAM))
     try:
-        _be_as(sock, listener)
+        be_as(sock, listener)
         sock.bind(listener.getsockname())
-        sock.setsockopt(*_REUSE)  # only now: where the port is busy, that is an error
+        sock.setsockopt(*REUSE)  # only now: where the port is busy, that is an error
         return DatagramSocket(sock)
     except BaseException:
         sock.close()
         raise
 
 
-def connected(port: DatagramSocket, address: Address, receive_buffer: int, netns: str = "") -> DatagramSocket:
+def connected(
+    port: DatagramSocket,
+    address: Address,
+    receive_buffer: int,
+    netns: str = "",
+    name: tuple[Any, ...] | None = None,
+) -> DatagramSocket:
     """A socket beside a hub's that gets all that comes to this port from one address.
 
-    What comes to it between bind(2) and connect(2) may be of others. Raises OSError: half of the descriptors
-    are in use, or a port below 1024 is not ours any more.
+    It is bound to `name`, or else to the address that was asked. What comes to it between bind(2) and
+    connect(2) may be of others. Raises OSError: half of the descriptors are in use, or a port below 1024 is
+    not ours any more.
     """
     shared = port.sock
     sock = made_in(netns, lambda: _OriginalSocket(shared.family, socket.SOCK_DGRAM))
     try:
         if sock.fileno() > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:  # the lowest one that is free
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        _be_as(sock, shared)
-        sock.setsockopt(*_REUSE)
+        be_as(sock, shared)
+        sock.setsockopt(*REUSE)
         sock.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
         made = DatagramSocket(sock, receive_buffer=receive_buffer)
-        sock.bind(address.near_name(shared.getsockname()))
+        sock.bind(name or address.near_name(shared.getsockname()))
         sock.connect(address.far)
         return made
     except BaseException:
@@ -66,7 +73,7 @@ def connected(port: DatagramSocket, address: Address, receive_buffer: int, netns
         raise
 
 
-def _be_as(sock: Any, other: Any) -> None:
+def be_as(sock: Any, other: Any) -> None:
     """Give a hub's socket the options of another one of its port, and let it tell by which address of ours a
     datagram came."""
     options = [(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
@@ -99,7 +106,7 @@ def bound(host: str, port: int, netns: str = "") -> DatagramSocket:
 
 def shared(descriptor: int) -> DatagramSocket:
     """The socket of an entrypoint that another process has opened with bound(), by a descriptor of ours."""
-    return DatagramSocket(_OriginalSocket(fileno=descriptor), fragments=True)
+    return DatagramSocket(_OriginalSocket(fileno=descriptor), fragments=True, receive_buffer=None)
 
 
 def toward(

@@ -31,7 +31,7 @@ from lib.datagram_table import Arrived, Place, Table
 from lib.datagram_trust import Trust
 from lib.datagram_wire import Ack, Probe
 from lib.packet import Buffer
-from lib.wire_control import INDEX_SIZE, KEY_SIZE, SALT_SIZE, Datagrams
+from lib.wire_control import KEY_SIZE, SALT_SIZE, Datagrams
 
 PROBE_SECONDS, BUSY_SECONDS = 0.2, 2.0
 """How often PROBE is sent while packets go either way, and for how long after the last one."""
@@ -133,9 +133,7 @@ class Peer:
 
     def give(self, now: float) -> None:
         """Give the far end a new key, for what it sends to us."""
-        index = self.outside.draw(INDEX_SIZE)
-        while datagram_wire.label_of(index) in self.table.entries:
-            index = self.outside.draw(INDEX_SIZE)
+        index = self.table.new_index(self.outside.draw)
         key, salt = self.outside.draw(KEY_SIZE), self.outside.draw(SALT_SIZE)
         self._own.add(OpenKey(self.outside.open_with(key), index, salt, now))
         self.outside.tell(Datagrams(index, key, salt, self.port, self.host))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from lib import datagram_open, datagram_own, datagram_wire, service_supervisor, stream_listen
@@ -44,9 +44,12 @@ WAIT_BYTES = 4 << 20
 most, is one channel's."""
 MOST_OWN = 256
 """Channels of a port with a socket of their own. Each is a descriptor, and memory of the kernel, and kernels
-before 6.13 look through all of them for each datagram. Others in use share the port's (has_room)."""
+before 6.13 look through all of them for each datagram. Others in use share the port's (has_room). Where a
+port has several sockets (datagram_part), each has its part of them."""
 FREE_SECONDS = 1.0
 """How often it is looked for one that is not in use any more."""
+Connect = Callable[[DatagramSocket, Address, int, str], DatagramSocket]
+"""Opens a socket for what comes to a port from one address (datagram_open.connected)."""
 
 
 class Port:
@@ -55,6 +58,7 @@ class Port:
     def __init__(self) -> None:
         self.table: Table[Peer] = Table()
         self.channels: set[PortChannel] = set()
+        self._connect: Connect = datagram_open.connected
         self.socket: DatagramSocket | None = None
         self._netns = ""
         self._owners: dict[PortChannel, Hashable] = {}
@@ -69,8 +73,12 @@ class Port:
 
     def listen(self, listener: Any, name: str, netns: str = "") -> None:
         """Listen beside a listening socket; `name` is what the reader is called. Raises OSError."""
-        self.socket, self._netns = datagram_open.beside(listener, netns), netns
-        self._reader = Task(f"{name}: datagrams are read", self._read, self.socket, vital=False)
+        self.use(datagram_open.beside(listener, netns), name, netns)
+
+    def use(self, sock: DatagramSocket, name: str, netns: str) -> None:
+        """Have this socket, and read it from start() on."""
+        self.socket, self._netns = sock, netns
+        self._reader = Task(f"{name}: datagrams are read", self._read, sock, vital=False)
 
     def give_to(self, user: int) -> None:
         """This process becomes that user: sockets of one port have to be of one."""
@@ -108,7 +116,7 @@ class Port:
         if self.socket is None:
             return None
         try:
-            sock = datagram_open.connected(self.socket, address, datagram_own.RECEIVE_BUFFER, self._netns)
+            sock = self._connect(self.socket, address, datagram_own.RECEIVE_BUFFER, self._netns)
         except OSError:
             return None
         self._owners[channel] = channel.share
@@ -129,17 +137,18 @@ class Port:
         Where there are many, those give theirs up that rest, and then one of the share that has most: nobody
         has all by opening sessions.
         """
-        if len(self._owners) < MOST_OWN:
+        most_own = MOST_OWN // self.table.part.count
+        if len(self._owners) < most_own:
             return True
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + FREE_SECONDS
             for one in [one for one in self._owners if not one.peer.is_up(now)]:
                 one.leave_own()
-        if len(self._owners) >= MOST_OWN > len(self._counts):
+        if len(self._owners) >= most_own > len(self._counts):
             most = max(self._counts, key=self._counts.__getitem__)
             if self._counts[most] > self._counts[channel.share] + 1:
                 next(one for one, share in self._owners.items() if share == most).leave_own()
-        return len(self._owners) < MOST_OWN
+        return len(self._owners) < most_own
 
     def _read(self, sock: DatagramSocket) -> None:
         """Read the socket, for as long as it is open, and let channels have their turns."""

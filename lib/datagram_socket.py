@@ -116,9 +116,12 @@ class DatagramSocket:
 
     __slots__ = ("_buffer", "_hub", "_readable", "_view", "lost", "segments", "sock")
 
-    def __init__(self, sock: Any, fragments: bool = False, receive_buffer: int = RECEIVE_BUFFER) -> None:
+    def __init__(
+        self, sock: Any, fragments: bool = False, receive_buffer: int | None = RECEIVE_BUFFER
+    ) -> None:
         """Take over a socket of the UDP kind; its options are set here. With `fragments` the kernel cuts what
-        is too long for the path, as it does for every other program."""
+        is too long for the path, as it does for every other program. Without a `receive_buffer` both buffers
+        stay: who has opened it has sized them, perhaps with more rights (size_buffers)."""
         self.sock = sock
         """It; others use its name and options (datagram_open)."""
         sock.setblocking(False)
@@ -129,8 +132,8 @@ class DatagramSocket:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discovery)
-        stream_options.size_buffer(sock, socket.SO_RCVBUF, receive_buffer)
-        stream_options.size_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
+        if receive_buffer is not None:
+            size_buffers(sock, receive_buffer)
         self.lost = 0
         """Datagrams, or runs of them, that the kernel had no room for, modulo 2^32; only where it tells."""
         self._hub = gevent.get_hub()
@@ -252,6 +255,12 @@ class DatagramSocket:
         """Close it; only to be called by the greenlet that reads, or once that has ended."""
         self._readable.close()
         self.sock.close()
+
+
+def size_buffers(sock: Any, receive_buffer: int = RECEIVE_BUFFER) -> None:
+    """Let the kernel hold so many bytes of what comes, and SEND_BUFFER of what goes; it doubles them."""
+    stream_options.size_buffer(sock, socket.SO_RCVBUF, receive_buffer)
+    stream_options.size_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
 
 
 def _run_end(datagrams: Sequence[Buffer], at: int) -> int:

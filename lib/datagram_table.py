@@ -6,12 +6,14 @@ Refuses to know: what a channel is (datagram_peer), whether a datagram is authen
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from lib import datagram_wire
 from lib.datagram_keys import OpenKey
+from lib.datagram_part import WHOLE, Part
+from lib.wire_control import INDEX_SIZE
 
 P = TypeVar("P", bound=Hashable)
 Place = Hashable
@@ -27,6 +29,15 @@ class Table(Generic[P]):
     entries: dict[int, tuple[P, OpenKey]] = field(default_factory=dict)
     strangers: int = 0
     """Datagrams that were nobody's, and those that were not authentic."""
+    part: Part = WHOLE
+    """Where a port has several sockets: the labels that come to this one."""
+
+    def new_index(self, draw: Callable[[int], bytes]) -> bytes:
+        """An index for a new key, of random bytes: one that no other key has."""
+        index = self.part.index(draw(INDEX_SIZE))
+        while datagram_wire.label_of(index) in self.entries:
+            index = self.part.index(draw(INDEX_SIZE))
+        return index
 
     def sort(self, burst: Sequence[tuple[Place, bytes]]) -> dict[P, list[Arrived]]:
         """Sort (address, datagram) by the channels whose they are."""

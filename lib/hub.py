@@ -98,6 +98,7 @@ class Hub:
         taps: Taps | None = None,
         listen: hub_listen.Listen = hub_listen.opened,
         acceptor: Acceptor | None = None,
+        datagrams: HubDatagrams | None = None,
     ) -> None:
         """Listen on the configured address; accepts nothing before start(). Raises HostError."""
         self.settings = settings
@@ -138,7 +139,7 @@ class Hub:
         self.acceptor = acceptor or Acceptor(settings.transport, settings.name)
         self._clients = Pool(MAX_CLIENTS)
         self._server = listen(settings, self._greet, self._serve, self._clients, self._make_room)
-        self.datagrams = HubDatagrams()
+        self.datagrams = datagrams or HubDatagrams()
         self.datagrams.open(settings, self._server.socket)
         self._beating = Task(f"service {settings.name}: sessions are looked after", self._beat)
 

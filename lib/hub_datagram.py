@@ -70,8 +70,7 @@ class HubDatagrams(Port):
             self.listen(listener, f"service {settings.name}", settings.netns)
         except OSError as error:
             self._why = "no UDP port"
-            who, where = f"service {settings.name}", join_host_port(settings.host, number)
-            datagram_port.tell_busy(settings.name, who, "sessions", where, error)
+            self.tell_busy(settings, number, error)
             return
         datagram_ciphers.fastest()  # takes a tenth of a second once: no session shall pay for that
         self._host, self._port = host_port(settings.datagram) if settings.datagram else ("", 0)
@@ -80,6 +79,11 @@ class HubDatagrams(Port):
         for channel in self.channels:
             channel.reopen(self.socket, self._port, self._host)
         self.start()
+
+    def tell_busy(self, settings: HubSettings, number: int, error: OSError) -> None:
+        """Say once that the UDP port of this number cannot be had."""
+        who, where = f"service {settings.name}", join_host_port(settings.host, number)
+        datagram_port.tell_busy(settings.name, who, "sessions", where, error)
 
     def why_none(self, session: Session) -> str:
         """Why a session has no channel, in a few words for `status`; empty where it has one, and for GOST."""

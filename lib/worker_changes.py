@@ -34,6 +34,7 @@ from lib.worker_crew import Crew, Replies
 from lib.worker_forker import Forker
 from lib.worker_front import Front
 from lib.worker_notify import NotifyWorkers
+from lib.worker_ports import WorkerPorts
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER, Worker, name_of
 
@@ -53,6 +54,7 @@ class Main(Serving, Protocol):
     notify: NotifyWorkers
     tables: Tables
     sources: Sources
+    ports: WorkerPorts
 
 
 class WorkerChanges(ServiceChanges):
@@ -137,6 +139,7 @@ class WorkerChanges(ServiceChanges):
         """Change what the main process does itself; returns how many things those are."""
         main = self._main
         main.sources.apply(new, of_main(new))
+        main.ports.apply(old, new)
         lines = main.tables.apply(of_main(new))
         lines += service_servers.apply_metrics(main, old, new)
         lines += service_servers.apply_api(main, old, new)

@@ -70,7 +70,7 @@ class Crew:
         """Set with `failed`: the process is to end, and to be started again by whoever started it."""
         self.changed = Event()
         """Set whenever a worker is ready, or has ended."""
-        self.begun: Callable[[Worker], None] = lambda worker: None
+        self.begun: list[Callable[[Worker], None]] = []
         """Called when a worker has been told to begin; from then on it is told what all are told."""
         self.gone: list[Callable[[Worker], None]] = []
         """Called when one has ended, by whatever."""
@@ -252,7 +252,8 @@ class Crew:
         self.tell(worker, {"do": "begin", **message}, *descriptors, *theirs)
         for descriptor in theirs:
             worker_channel.shut(descriptor)
-        self.begun(worker)
+        for greet in self.begun:
+            greet(worker)
         worker.heard_at = time.monotonic()  # nobody has listened until now
         self.workers[number] = worker
         self._greenlets.spawn(self._read, worker)

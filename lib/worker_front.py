@@ -112,6 +112,11 @@ class Front:
         return self._server.socket.getsockname()
 
     @property
+    def listener(self) -> Any:
+        """Its listening socket."""
+        return self._server.socket
+
+    @property
     def listens(self) -> bool:
         """Whether connections are accepted."""
         return bool(self._server.started)

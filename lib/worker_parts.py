@@ -1,6 +1,7 @@
 """The parts of a worker: tables and certificates are those of the forking process, and nothing listens.
 
-Knows: that a hub's server takes connections from the main process, which counts them by address, too.
+Knows: that a hub's server takes connections from the main process, which counts them by address, too, and
+its UDP socket.
 Refuses to know: what parts a process has (service_parts), when they begin and end (worker_process).
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.capture_taps import Taps
+from lib.datagram_part import Part
 from lib.forward_drop_reasons import Refusal
 from lib.framing import ReceiveBuffer
 from lib.hub import Hub
@@ -18,6 +20,7 @@ from lib.limits import Visit
 from lib.namespace_domain import Claims, Domain
 from lib.service_parts import Parts
 from lib.settings import HubSettings, Settings
+from lib.worker_datagrams import HandedDatagrams
 from lib.worker_forker import Acceptors
 from lib.worker_listener import HandedServer
 from lib.worker_notify import Looker
@@ -35,15 +38,18 @@ class WorkerParts(Parts):
         named: Callable[[Visit, str], Refusal | None],
         claim: Claims,
         send: Callable[..., None],
+        part: Part,
     ) -> None:
         """`addresses` are where the main process listens, by service; it counts who is `named`.
 
-        `claim` has a host name at all workers. `send` sends the main process a message.
+        `claim` has a host name at all workers. `send` sends the main process a message. `part` is this
+        worker's of the labels of datagrams.
         """
         self.new_tables = lambda settings: tables
         self.servers: dict[str, HandedServer] = {}
+        self.datagrams: dict[str, HandedDatagrams] = {}
         self._acceptors, self._addresses, self._named = acceptors, addresses, named
-        self._claim = claim
+        self._claim, self._part = claim, part
         self.new_hub = self._shared_hub
         super().__init__(settings, lambda device: None)
         self.notify = self.looker = Looker(self.domains, send)
@@ -59,6 +65,7 @@ class WorkerParts(Parts):
 
         domain.claim = self._claim
         acceptor = self._acceptors[settings.name][1]
-        hub = Hub(settings, domain, tables, buffer, taps, listen, acceptor)
+        datagrams = self.datagrams[settings.name] = HandedDatagrams(self._part)
+        hub = Hub(settings, domain, tables, buffer, taps, listen, acceptor, datagrams)
         hub.gate.elsewhere = self._named
         return hub

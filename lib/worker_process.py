@@ -8,6 +8,7 @@ how hubs work (hub).
     connection   a client's, for a service; not by the channel, but by worker_handover
     control      somebody asks (ctl_server), or the main process for its metrics, probes and web API
     link         our end of a pair of sockets with another worker, or the cluster's process
+    datagrams    the socket of a service's UDP port for this worker, or that there is none any more
     linked       all that there are now are linked: once it is known which hosts they have -> "knows"
     check, use   the settings of a reload: first all workers look at them, then all use them
     reading      what was read from a source, or that it fails -> "judged" (source_given)
@@ -50,6 +51,7 @@ from lib import (
 from lib.cluster_known import KNOW_SECONDS
 from lib.ctl_handlers import handlers
 from lib.ctl_server import SECONDS, Answers, Handlers, Streamed
+from lib.datagram_part import Part
 from lib.errors import ConfigError, HostError
 from lib.hub import Hub
 from lib.hub_tables import Tables
@@ -132,6 +134,7 @@ class Worker:
         self._spawned = Group()
         self._in_order: dict[str, Callable[..., None]] = {
             "begin": self._begin,
+            "datagrams": self._datagrams,
             "link": self._link,
             "linked": self._linked_all,
             "reading": self._given.take,
@@ -180,15 +183,10 @@ class Worker:
     def _begin(self, message: dict[str, Any], *descriptors: int) -> None:
         workers = int(message["workers"])
         settings = worker_settings.of_worker(self._settings, workers)
-        self._parts = parts = WorkerParts(
-            settings,
-            self._tables,
-            self._acceptors,
-            message["addresses"],
-            self._counts.named,
-            self._names.claim,
-            self._send,
-        )
+        part = Part(max(0, self.number - 1), workers)
+        shared = self._tables, self._acceptors, message["addresses"]
+        with_main = self._counts.named, self._names.claim, self._send
+        self._parts = parts = WorkerParts(settings, *shared, *with_main, part)
         parts.looker.wanted = bool(self._written.notify)
         self._links = self._linked(parts, workers, *descriptors)
         service_threads.begin()
@@ -225,6 +223,10 @@ class Worker:
         links = WorkerLinks(name_of(self.number), parts.hubs, others, entry and entry[1], port)
         self._new_pools = lambda: sharing(self._written.cluster, self._lists, links, parts.tables)
         return links
+
+    def _datagrams(self, message: dict[str, Any], *descriptors: int) -> None:
+        assert self._parts is not None
+        self._parts.datagrams[message["service"]].hand(*descriptors)
 
     def _share_pools(self) -> None:
         """Give addresses by the lists that all workers share, or all hubs of the cluster."""

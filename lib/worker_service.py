@@ -61,6 +61,7 @@ from lib.worker_named import NamedClients
 from lib.worker_names import KeptNames
 from lib.worker_notify import NotifyWorkers
 from lib.worker_pools import KeptLists
+from lib.worker_ports import WorkerPorts
 from lib.worker_sources import Sources
 from lib.worker_state import CLUSTER_NUMBER
 
@@ -118,6 +119,7 @@ class WorkerService:
         self._lists, self._named = KeptLists(self.crew), NamedClients(self.crew)
         self.notify = NotifyWorkers(Domains(self.tables), self.crew, settings.hubs[0])
         self.sources = Sources(settings, of_main(settings), self.crew, given)
+        self.ports = WorkerPorts(self.crew, self.fronts)
         namespace_titles.use(settings.titles)
         looked_at = self.crew, self.fronts, self.tables, self.sources
         control = Control(*looked_at, lambda: self.settings.files, settings.control)
@@ -128,6 +130,7 @@ class WorkerService:
             for hub in settings.hubs:
                 self.fronts[hub.name] = front = Front(hub)
                 self._hooks.opened(front)
+            self.ports.open()
             if settings.cluster is not None:
                 self._links = listen(settings.cluster.host, settings.cluster.port)
                 cluster_running.by_another.append(settings.cluster.name)
@@ -209,6 +212,7 @@ class WorkerService:
         for server in (self.metrics, self.api):
             if server is not None:
                 server.give_to(self._account.pw_uid)
+        self.ports.give_to(self._account.pw_uid)
         service_privileges.drop(self._account, frozenset(keep_))
         name = self._account.pw_name
         say(Entry.USER_CHANGED, "user %s from here on", name, user=name)
@@ -370,6 +374,7 @@ class WorkerService:
         self.forker.close()
         self.crew.stop(END_SECONDS)
         self._hooks.gone()
+        self.ports.close()
 
 
 def count(settings: Settings) -> int:

@@ -1,6 +1,6 @@
 """Settings as one worker has them, and on their way from the main process to the others.
 
-Knows: what a worker does not have (a second lane, datagrams, ports for metrics and the web API, and logins
+Knows: what a worker does not have (a second lane, ports for metrics and the web API, and logins
 for these, hooks, receivers of `notify`, a place in a cluster or an entrypoint, which the cluster's process
 has), its part of the memory for queues; that big tables are packed and unpacked in pieces, so packets pass.
 Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
@@ -19,7 +19,6 @@ from typing import Any
 from lib.settings import Settings, TableSettings
 from lib.settings_hooks import NO_HOOKS
 from lib.settings_limits import HubLimits
-from lib.settings_transport import STREAM
 from lib.settings_workers import entrypoint
 
 ROWS = 1024
@@ -37,7 +36,6 @@ def of_worker(settings: Settings, workers: int) -> Settings:
         replace(
             hub,
             lanes=1,
-            channel=STREAM,
             queue_memory=hub.queue_memory // workers,
             entrypoint=None,
             hooks=NO_HOOKS,

@@ -117,7 +117,7 @@ class Sources:
         self._numbers = 0
         given.judge = partial(self._judged, HERE)
         crew.heard["judged"] = self._judged
-        crew.begun = self._greet
+        crew.begun.append(self._greet)
         crew.gone.append(self._gone)
         self._make(settings, own)
 

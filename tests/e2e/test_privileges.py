@@ -140,25 +140,30 @@ for option in (0, socket.SO_REUSEADDR, socket.SO_REUSEPORT):
 """
 
 
+@pytest.mark.parametrize(("workers", "port"), [("", 8443), ("workers: 2\n", 443)])
 def test_sessions_of_a_hub_that_gave_up_root_have_sockets_at_its_port_and_no_other_user(
-    topology: Topology, write: Write, tmp_path: Path
+    topology: Topology, write: Write, tmp_path: Path, workers: str, port: int
 ) -> None:
-    text = "user: nobody\n" + example("server.yml").replace("type: tcp", "type: tls")
+    text = workers + "user: nobody\n" + example("server.yml").replace("type: tcp", "type: tls")
+    text = text.replace(":8443", f":{port}")
     hub = start_hub(topology.hub, "-C", write("hub.yml", text))
     hub.wait_line("user nobody from here on")
     for number, (namespace, address) in enumerate(
         ((topology.host_1, HUB_TO_HOST_1), (topology.host_2, HUB_TO_HOST_2)), 1
     ):
         *words, node = host(number, address)
-        start_client(namespace, *words, node.replace("router://", "router+tls://"))
+        node = node.replace("router://", "router+tls://").replace(":8443", f":{port}")
+        start_client(namespace, *words, node)
     reach(topology.host_1, OVERLAY_2)
 
     def have_own() -> bool:
         pings(topology.host_1, OVERLAY_2, 1)
-        return topology.hub.run("ss", "-uanH", "state", "established").count(":8443 ") == 2
+        return topology.hub.run("ss", "-uanH", "state", "established", f"sport = :{port}").count("\n") == 2
 
     wait_for(have_own, 30)
-    other = ("setpriv", "--reuid", "65533", "--clear-groups", sys.executable, "-c", BIND)
+    topology.hub.run("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")
+    bind = BIND.replace("8443", str(port))
+    other = ("setpriv", "--reuid", "65533", "--clear-groups", sys.executable, "-c", bind)
     assert topology.hub.run(*other).splitlines() == ["Address already in use"] * 3
 
 

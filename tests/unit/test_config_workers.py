@@ -69,8 +69,6 @@ def test_gost_s_sd_and_entrypoint_hold() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [
-        ("router: r}", "router: r, channel: datagram}", "f.yml:5:", "'channel: datagram'"),
-        ("router: r}", "router: r, dscp: true}", "f.yml:5:", "'dscp'"),
         ("router: r}", "router: r, lanes: 2}", "f.yml:5:", "'lanes: 2'"),
         ("{type: router,", "{type: router, limiter: l,", "f.yml:", "limits of hosts"),
         ("  handler:", "  limiter: l\n  handler:", "f.yml:5:", "a limiter that several connections share"),
@@ -100,6 +98,11 @@ def test_names_hold() -> None:
     found = settings(HUB.replace("{name: r,", "{name: r, address: 10.0.0.9/24, dnsDomain: a.internal,"))
     assert found.workers == 2
     assert found.tables[0].names is not None
+
+
+@pytest.mark.parametrize("more", ["channel: datagram", "channel: stream", "datagram: 'a:1'", "dscp: true"])
+def test_datagrams_hold(more: str) -> None:
+    assert settings(HUB.replace("router: r}", f"router: r, {more}}}")).workers == 2
 
 
 def test_a_limiter_of_each_connection_holds() -> None:

@@ -52,6 +52,7 @@ class Main:
             notify=SimpleNamespace(apply=lambda settings: []),
             tables=tables,
             sources=sources,
+            ports=SimpleNamespace(apply=lambda *_: None),
             metrics=None,
             api=None,
         )

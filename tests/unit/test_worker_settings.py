@@ -28,10 +28,10 @@ def test_they_come_back_in_steps() -> None:
     assert len(steps) == -(-3000 // worker_settings.ROWS)
 
 
-def test_a_worker_has_no_lanes_no_datagrams_and_its_part_of_the_memory() -> None:
-    found = settings(HUB)
+def test_a_worker_has_no_lanes_its_own_datagrams_and_its_part_of_the_memory() -> None:
+    found = settings(HUB.replace("router: r}", "router: r, channel: datagram}"))
     (hub,) = worker_settings.of_worker(found, 4).hubs
-    assert (hub.lanes, hub.channel, hub.queue_memory) == (1, "stream", found.hubs[0].queue_memory // 4)
+    assert (hub.lanes, hub.channel, hub.queue_memory) == (1, "datagram", found.hubs[0].queue_memory // 4)
 
 
 def test_what_the_main_process_does_for_all_no_worker_does() -> None:

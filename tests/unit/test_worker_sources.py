@@ -132,7 +132,8 @@ class Main:
         ours, theirs = worker_channel.pair(gevent.socket.socket)
         worker = Worker(number, Channel(ours), 1, -1, 0.0, 0.0, ready=True)
         self.away[number] = Away(Channel(theirs), self.settings)
-        self.crew.begun(worker)
+        for greet in self.crew.begun:
+            greet(worker)
         self.crew.workers[number] = worker
         self._hearing.append(gevent.spawn(self._hear, worker))
         return self.away[number]
