@@ -66,6 +66,8 @@ class Sample(NamedTuple):
     draining: bool
     conflict: bool
     misnamed: bool
+    silent: bool
+    """Whether nothing reaches it by one of its sessions."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +101,7 @@ class Host:
     queue_s: float = 0.0
     conflict: bool = False
     misnamed: bool = False
+    silent: bool = False
     excused: bool = False
     """Whether an operator has ended its session: it is no problem that it is away."""
     history: History | None = None
@@ -131,12 +134,12 @@ class Host:
             self._known = {}
             self.received_s = self.sent_s = self.drops_s = self.queue_s = self.rtt = 0.0
             self.loss, self.queue, self._queued_at = None, 0, float("inf")
-            self.conflict = self.misnamed = False
+            self.conflict = self.misnamed = self.silent = False
             return
         self._rate(sample, seconds, now)
         _, self.service, self.peer, self.address, self.software, self.rtt, self.loss = sample[:7]
         self.queue, self.queue_s = sample.queue, sample.queue_s
-        self.conflict, self.misnamed = sample.conflict, sample.misnamed
+        self.conflict, self.misnamed, self.silent = sample.conflict, sample.misnamed, sample.silent
         self._queued_at = min(self._queued_at, now) if self.queue_s > QUEUE_SECONDS else float("inf")
 
     def _count_starts(self, sample: Sample | None, opened: int, now: float) -> None:
@@ -180,6 +183,8 @@ class Host:
             found.append("away")
         if self.conflict:
             found.append("conflict")
+        if self.silent:
+            found.append("silent")
         if len(self._starts) == FLAPS and now - self._starts[0] < FLAP_SECONDS:
             found.append("flapping")
         if now - self._missed_at < DROP_SECONDS:

@@ -316,6 +316,7 @@ def _sample(sessions: list[HubSession], claimed: bool, now: float) -> Sample:
         first.awaited,
         claimed or any(session.verdict.twice_line for session in sessions),
         bool(first.verdict.table_line),
+        any(session.sender.silent_at for session in sessions),
     )
 
 

@@ -29,6 +29,10 @@ _INTENDED = {reason.value for reason in INTENDED}
 _WORDS = {
     "away": ("it is not connected", "look at its own log and at the way to it: `tunrouter doctor` there"),
     "flapping": ("three sessions or more began in the last 10 minutes", "its log says why each one ended"),
+    "silent": (
+        "nothing that is sent by one of its sessions is acknowledged: packets go by another hub",
+        "look for what drops packets between it and this hub, in one direction or both",
+    ),
     "dropping": ("packets were dropped in the last 30 s", "its drops say which, and what to do"),
     "queue": ("what waits for it stands in the queue", "its line is full, or its machine does not read"),
     "conflict": ("two machines use its name", "give each machine a name of its own"),

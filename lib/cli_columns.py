@@ -49,7 +49,8 @@ def _why(row: Row) -> str:
 
 def _problems(row: Row) -> str:
     """What is wrong just now, as codes; - beside a process of an older version too."""
-    return ", ".join(row.get("problems", ())) or "-"
+    silent = f"silent for {span(row['silent_s'])}" if row.get("silent_s") is not None else "silent"
+    return ", ".join(silent if code == "silent" else code for code in row.get("problems", ())) or "-"
 
 
 def _version(row: Row) -> str:

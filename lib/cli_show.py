@@ -288,6 +288,7 @@ def _paths(clients: list[Reply]) -> list[str]:
     """A line for each of several sessions that a client keeps, or should keep."""
     return [
         f"{row['host']} by hub {path['hub']}: {path['state']}"
+        + (f" for {span(path['silent_s'])}" if path.get("silent_s") is not None else "")
         + (f", {1000 * path['rtt_s']:.1f} ms" if path["rtt_s"] else "")
         for row in clients
         for path in row.get("paths", ())

@@ -288,13 +288,13 @@ class Paths:
         known = {self._sessions[session]: one for session, one in live.items() if session in self._sessions}
         chosen = self._chosen(known)
         round_trips = {number: _round_trip(one) for number, one in chosen.items()}
-        before = self._preference.preferred
-        number = self._preference.look(round_trips, time.monotonic() if now is None else now)
+        before, now = self._preference.preferred, time.monotonic() if now is None else now
+        number = self._preference.look(round_trips, now)
         one = chosen.get(number)
         usable = {key: other for key, other in chosen.items() if one and self._are_together(one, other)}
         had, self._usable = self._usable, usable
         for session, key in self._sessions.items():
-            session.sender.leave(key in self._silent and key not in usable)
+            session.sender.silent(key in self._silent and key not in usable, now)
         self.session = one.session if one is not None else None
         self.sender = one.sender if one is not None else None
         if len(usable) > 1:
@@ -363,7 +363,7 @@ class Paths:
             return "new flows" if len(self._usable) > 1 else "all flows"
         if number in self._usable:
             return "flows that it has"
-        if number in self._silent:
+        if session.sender.silent_at:
             return "silent"
         if session.is_kin and not session.hub.instance:
             return "begins"

@@ -52,6 +52,12 @@ def flight_of(attachment: Attachment) -> Flight:
     return sender.flight() if isinstance(sender, LaneSender) else NO_FLIGHT
 
 
+def _show(attachment: Attachment, is_silent: bool, now: float) -> None:
+    """Let those who look on see it, and nobody wait for the session."""
+    if isinstance(attachment.sender, LaneSender):
+        attachment.sender.silent(is_silent, now)
+
+
 @dataclass(slots=True)
 class _Watched:
     """What is known of one session."""
@@ -90,7 +96,8 @@ class Silences:
 
     def forget(self, attachment: Attachment) -> None:
         """Look at a session no more."""
-        self._watched.pop(attachment, None)
+        if (known := self._watched.pop(attachment, None)) is not None and known.is_told:
+            _show(attachment, False, 0.0)
 
     def is_silent(self, attachment: Attachment) -> bool:
         """Whether nothing reaches the client by this session, as others know."""
@@ -105,6 +112,7 @@ class Silences:
         silent = [attachment for attachment, one in self._watched.items() if one.is_told]
         self._watched.clear()
         for attachment in silent:
+            _show(attachment, False, 0.0)
             self._tell(attachment)
 
     def _keep_looking(self) -> None:
@@ -130,6 +138,7 @@ class Silences:
             if silence.is_silent is not one.is_told and told < MOST_TOLD and attachment in self._watched:
                 one.is_told = silence.is_silent
                 told += 1
+                _show(attachment, one.is_told, now)
                 self._say(attachment, one.is_told)
                 self._tell(attachment)
         return bool(busy)

@@ -17,7 +17,7 @@ from lib.datagram_channel import Channel
 from lib.hub_session import HubSession
 from lib.ids import format_uuid
 from lib.session_lane_sender import LaneSender
-from lib.session_problems import problems_of
+from lib.session_problems import problems_of, silent_s
 from lib.stream_layer import AnyStream
 
 Row = dict[str, Any]
@@ -143,6 +143,7 @@ _FIELDS: dict[str, Callable[[SessionRow], Any]] = {
     "mptcp_paths": lambda row: row.session.sender.stream.paths,
     "software": lambda row: row.session.control.software,
     "since_s": lambda row: round(row.now - row.session.attachment.since, 1),
+    "silent_s": lambda row: silent_s(row.session.sender, row.now),
     "rtt_s": lambda row: round(row.session.control.liveness.rtt, 6),
     "lanes": lambda row: lane_rows(row.session.sender),
     "channel": lambda row: channel_row(row.session.channel, row.now),

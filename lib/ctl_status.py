@@ -43,7 +43,7 @@ from lib.log_output import Output
 from lib.notify_delivery import Receiver
 from lib.service_scheduling import in_steps
 from lib.service_threads import aside
-from lib.session_problems import problems_of
+from lib.session_problems import problems_of, silent_s
 
 if TYPE_CHECKING:
     from lib.client import Client
@@ -286,10 +286,12 @@ def _client(client: Client, now: float) -> Row:
 
 
 def _problems(client: Client, now: float) -> list[str]:
-    """What is wrong with its session just now, as codes; "away" where it has none."""
+    """What is wrong just now, as codes: with its session, or that it has none or another one is silent."""
     session = client.session
     channel = session.channel if session else None
     found = problems_of(client.traffic, session.sender if session else None, channel, now)
+    if any(path.session.sender.silent_at for path in client.paths if path.session is not session):
+        found.insert(0, "silent")
     return found if session else ["away", *found]
 
 
@@ -303,12 +305,13 @@ def _paths(client: Client, now: float) -> list[Row]:
             "state": path.state,
             "rtt_s": round(path.session.control.liveness.rtt, 6),
             "since_s": round(now - path.session.since, 1),
+            "silent_s": silent_s(path.session.sender, now),
         }
         for path in client.paths
     ]
     for away in client.aways:
         why = f"no session: {away.reason or 'not tried yet'}"
-        found.append({"hub": away.hub, "state": why, "rtt_s": 0.0, "since_s": None})
+        found.append({"hub": away.hub, "state": why, "rtt_s": 0.0, "since_s": None, "silent_s": None})
     return found
 
 

@@ -13,6 +13,8 @@ from lib.doctor_facts import Ailing
 from lib.doctor_finding import Finding
 from lib.humanize import counted, span
 
+MOST_SILENT = 8
+"""Sessions that are named."""
 RECENT_SECONDS = 3600.0
 """A worker that has ended longer ago is no trouble of today's."""
 
@@ -108,6 +110,19 @@ def _policy(status: Row) -> Iterator[str]:
         yield f"the policy test {row['test']} {outcome}: {row['reason']}"
 
 
+def _silent(status: Row) -> Iterator[str]:
+    for client in status["clients"]:
+        for path in client.get("paths", ()):
+            if path.get("silent_s") is not None:
+                name, since = client["service"], span(path["silent_s"])
+                yield f"service {name}: hub {path['hub']} is silent for {since}"
+    silent = [row for row in status.get("sessions", ()) if row.get("silent_s") is not None]
+    for row in silent[:MOST_SILENT]:
+        yield f"host {row['host']} ({row['peer']}) is silent for {span(row['silent_s'])}"
+    if more := silent[MOST_SILENT:]:
+        yield f"{counted(len(more), 'more session')} silent"
+
+
 def _paths(status: Row) -> Iterator[str]:
     for client in status["clients"]:
         for path in client.get("paths", ()):
@@ -185,6 +200,11 @@ _KINDS: Mapping[str, _Kind] = {
         _paths,
         "should the other session end too, its flows wait until there is a new one",
         "what the reason says; tunrouter doctor on that hub",
+    ),
+    "silent": _Kind(
+        _silent,
+        "nothing that is sent by that session is acknowledged, so packets go by another hub",
+        "look for what drops packets between the two, in one direction or both; tunrouter doctor there",
     ),
     "reload": _Kind(
         _of("reload-failed"),

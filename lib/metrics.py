@@ -196,6 +196,7 @@ class _Snapshot(NamedTuple):
     failed: int
     in_flight: int
     sessions: int
+    silent: int
     queue: int
     rtt: float
     channels: list[Figures]
@@ -211,6 +212,7 @@ def _snapshot(hub: Hub, labels: str, book: Book) -> _Snapshot:
     return _Snapshot(
         labels,
         *(book.total(), book.opened, book.failed, book.in_flight, len(attachments)),
+        sum(bool(session.sender.silent_at) for session in sessions),
         sum(session.sender.queued for session in sessions),
         max((session.control.liveness.rtt for session in sessions), default=0.0),
         [session.channel.figures(now) for session in sessions if session.channel is not None],
@@ -238,6 +240,7 @@ def _by_host(hubs: Mapping[str, Hub], turn: _Turn) -> Iterator[tuple[Family, Ite
             rows.append(_snapshot(hub, label_text(BY_HOST["sessions"], name, namespace, host), book))
             turn.pass_on()
     yield BY_HOST["sessions"], ((one.labels, float(one.sessions)) for one in rows)
+    yield BY_HOST["silent"], ((one.labels, float(one.silent)) for one in rows)
     yield BY_HOST["opened"], ((one.labels, float(one.opened)) for one in rows)
     yield BY_HOST["rtt"], ((one.labels, one.rtt) for one in rows if one.rtt)
     yield (
@@ -291,6 +294,10 @@ def _by_client(clients: Mapping[str, Client]) -> Iterator[tuple[Family, Iterable
     ]
     lives = [(labels, client.session) for labels, client in rows if client.session is not None]
     yield BY_CLIENT["connected"], [(labels, float(client.session is not None)) for labels, client in rows]
+    silent = [
+        (labels, sum(bool(path.session.sender.silent_at) for path in client.paths)) for labels, client in rows
+    ]
+    yield BY_CLIENT["silent"], [(labels, float(count)) for labels, count in silent]
     yield BY_CLIENT["made"], [(labels, float(client.sessions_made)) for labels, client in rows]
     rtts = [
         (labels, session.control.liveness.rtt) for labels, session in lives if session.control.liveness.rtt

@@ -37,6 +37,10 @@ def _family(name: str, kind: str, labels: str, doc: str) -> Family:
 HOST = "service namespace host"
 BY_HOST = {
     "sessions": _family("tunrouter_sessions", "gauge", HOST, "Live sessions of a host."),
+    "silent": _family(
+        *("tunrouter_silent_sessions", "gauge", HOST),
+        "Sessions of a host by which nothing reaches it, while its client has another one.",
+    ),
     "opened": _family("tunrouter_sessions_opened", "counter", HOST, "Sessions that were let in."),
     "rtt": _family(
         "tunrouter_session_rtt_seconds",
@@ -83,6 +87,10 @@ BY_HOST = {
 CLIENT = "service host"
 BY_CLIENT = {
     "connected": _family("tunrouter_client_connected", "gauge", CLIENT, "Whether a client has a session."),
+    "silent": _family(
+        *("tunrouter_client_silent_sessions", "gauge", CLIENT),
+        "Sessions of a client by which nothing reaches the hub, while another one does.",
+    ),
     "made": _family("tunrouter_client_sessions", "counter", CLIENT, "Sessions a client has had."),
     "rtt": _family("tunrouter_client_rtt_seconds", "gauge", CLIENT, "Smoothed round-trip time to its hub."),
     "datagrams": _family(

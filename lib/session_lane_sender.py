@@ -105,7 +105,7 @@ class LaneSender:
             "_probes",
             "_follower",
         ),
-        *("by_lanes", "is_alive", "is_left", "lanes", "send", "stream", "traffic"),
+        *("by_lanes", "is_alive", "lanes", "send", "silent_at", "stream", "traffic"),
     )
 
     def __init__(
@@ -132,8 +132,8 @@ class LaneSender:
         """When it is looked again whether the lanes have gathered."""
         self._probes = 0
         self._follower: gevent.Greenlet | None = None
-        self.is_left = False
-        """Whether packets go by another session of the same client, for this one is silent."""
+        self.silent_at = 0.0
+        """Since when nothing reaches the far end, while the client has another session; 0: it does."""
         self.is_alive: Callable[[float], bool] = lambda seconds: True
         """Asks the peer, and returns whether it gave a sign of life within so many seconds."""
         self.stream = stream
@@ -363,14 +363,14 @@ class LaneSender:
         for lane in list(self.lanes):
             if any(one.is_slow for one in self.lanes):
                 return
-            if self.is_left:
+            if self.silent_at:
                 return
             lane.wait_while_fast()
 
-    def leave(self, is_left: bool) -> None:
+    def silent(self, is_silent: bool, now: float) -> None:
         """Let nobody wait for this session, as packets go by another one; or as before."""
-        self.is_left = is_left
-        for lane in self.lanes if is_left else ():
+        self.silent_at = (self.silent_at or now) if is_silent else 0.0
+        for lane in self.lanes if is_silent else ():
             lane.go_on()
 
     def wait_for_reader(self) -> None:

@@ -1,4 +1,4 @@
-"""Problems of a session, as codes: what is wrong just now with its packets, its queue, its datagrams.
+"""Problems of a session, as codes: what is wrong just now with its way, packets, queue and datagrams.
 
 Knows: from when on a queue, a loss and a drop are a problem.
 Refuses to know: who shows it (ctl_session, api_hosts).
@@ -24,6 +24,9 @@ INTENDED = frozenset({Reason.DENIED, Reason.MULTICAST, Reason.LINK_LOCAL})
 class Sender(Protocol):
     """What is used of a session's sender."""
 
+    silent_at: float
+    """Since when nothing reaches the far end, in seconds of the monotonic clock; 0: it does."""
+
     @property
     def queued(self) -> int:
         """Bytes in its queues."""
@@ -32,9 +35,14 @@ class Sender(Protocol):
         """Seconds that the oldest of them have waited."""
 
 
+def silent_s(sender: Sender, now: float) -> float | None:
+    """For how many seconds it has been silent, so that packets go by another session; None: it is not."""
+    return round(now - sender.silent_at, 1) if sender.silent_at else None
+
+
 def problems_of(traffic: Traffic, sender: Sender | None, channel: Any, now: float) -> list[str]:
     """The codes; `channel` is its datagram channel or None, `now` is in seconds of the monotonic clock."""
-    found = []
+    found = ["silent"] if sender is not None and sender.silent_at else []
     if traffic.last and any(
         now - seen.at < DROP_SECONDS and reason not in INTENDED for reason, seen in traffic.last.items()
     ):

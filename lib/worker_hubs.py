@@ -274,6 +274,7 @@ def both(one: Seen, other: Seen) -> Seen:
         queue=first.queue + second.queue,
         queue_s=max(first.queue_s, second.queue_s),
         conflict=first.conflict or second.conflict,
+        silent=first.silent or second.silent,
     )
     return Seen(sample, one.prefixes)
 

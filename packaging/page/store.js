@@ -12,6 +12,7 @@ const SILENT_FOR = 15000; // without a tick for so long the stream counts as cut
 export const PROBLEMS = {
   away: { rank: 6, word: 'away', bad: true },
   conflict: { rank: 5, word: 'address conflict', bad: true },
+  silent: { rank: 4.5, word: 'silent', bad: false },
   dropping: { rank: 4, word: 'dropping', bad: false },
   queue: { rank: 3, word: 'queue stands', bad: false },
   name: { rank: 2.5, word: 'wrong name', bad: false },

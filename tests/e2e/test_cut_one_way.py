@@ -5,6 +5,7 @@ The end that is not reached hears nothing, and what it says arrives; the other e
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from tests.e2e.test_active_cut import CHAIN, EVERY, USED, begin, meet, rules
 from tests.e2e.test_cluster import REDIS, SECRET
 from tests.support import numbered
 from tests.support.netns import Topology
-from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, wait_for
+from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, run, wait_for
 from tests.support.redis_server import needs_redis
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
@@ -65,6 +66,20 @@ def started(topology: Topology, write: Callable[[str, str], str], tmp_path: Path
     return start
 
 
+def silent(control: str) -> list[tuple[str, float]]:
+    """The sessions that a process calls silent, of a hub or of a client, and for how long."""
+    status, said = run("status", "--json", "--control", control)
+    assert status == 0, said
+    found = json.loads(said)
+    rows = [
+        *found["sessions"],
+        *({"host": one["host"], **path} for one in found["clients"] for path in one["paths"]),
+    ]
+    many = [(row["host"], row["silent_s"]) for row in rows if row["silent_s"] is not None]
+    assert bool(many) == any("silent" in row["problems"] for row in (*found["sessions"], *found["clients"]))
+    return many
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize(
     ("kind", "way", "other"),
@@ -91,7 +106,17 @@ def test_a_client_and_one_of_its_two_hubs(
             numbered.wait(flows, 150)
             gaps = [flow.longest_gap for flow in flows]
             assert sorted(states(control)) == ["all flows", "silent"]
+            wait_for(lambda: silent(active.control(home)))
+            host, seconds = silent(active.control(home))[0]
+            assert (host, 0 < seconds < 60) == ("host-1", True)
+            _, page = run("status", "--control", active.control(home))
+            assert re.search(r"host-1 .*silent for \d", page), page
+            ((_, seconds),) = silent(control)
+            assert 0 < seconds < 60
+            _, page = run("status", "--control", control)
+            assert re.search(r"host-1 by hub \S+: silent for \d", page), page
         wait_for(lambda: sorted(states(control)) == sorted(USED), 60)
+        wait_for(lambda: not silent(active.control(home)) and not silent(control))
         numbered.wait(flows, 50)
         for flow in flows:
             flow.end()

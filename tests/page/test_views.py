@@ -23,6 +23,7 @@ NAMES = "[...document.querySelectorAll('.rows .tr')].sort((a, b) => a.getAttribu
         ("away", "away"),
         ("flapping", "flapping"),
         ("dropping", "dropping"),
+        ("silent", "silent"),
         ("queue", "queue stands"),
         ("conflict", "address conflict"),
         ("loss", "loss"),

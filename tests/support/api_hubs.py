@@ -44,7 +44,7 @@ class FakeHub:
             attachment=place,
             request=SimpleNamespace(source="10.0.0.1"),
             control=SimpleNamespace(software="tunrouter 1.2", liveness=SimpleNamespace(rtt=0.0123)),
-            sender=SimpleNamespace(queued=0, waits=lambda now: 0.0, close=ended.append),
+            sender=SimpleNamespace(queued=0, silent_at=0.0, waits=lambda now: 0.0, close=ended.append),
             ended=ended,
             channel=None,
             awaited=False,

@@ -47,7 +47,7 @@ def hub_of(hosts: int, addresses: int = 1, most: int = 2000) -> Any:
         attachment = attachment_of(domain, f"host-{number}")
         hub.sessions[attachment] = SimpleNamespace(
             control=SimpleNamespace(liveness=SimpleNamespace(rtt=0.01)),
-            sender=SimpleNamespace(queued=7),
+            sender=SimpleNamespace(queued=7, silent_at=9.0 if number == 0 else 0.0),
             attachment=attachment,
             channel=SimpleNamespace(figures=figures) if number == 0 else None,
         )

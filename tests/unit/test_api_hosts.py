@@ -15,7 +15,7 @@ WALL = 1_790_000_000.0
 def sample(key: int = 1, received: int = 0, dropped: int = 0, missed: int = 0, **more: Any) -> Sample:
     counts = {key: Counts(received, 2 * received, dropped, missed)}
     about = (counts, "hub", "192.0.2.1:5", "10.0.0.1", "x")
-    return Sample(*about, 0.0123, None, 0, 0.0, False, False, False)._replace(**more)
+    return Sample(*about, 0.0123, None, 0, 0.0, False, False, False, False)._replace(**more)
 
 
 def host() -> Host:
@@ -143,3 +143,11 @@ def test_who_is_away_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None
     assert hosts.left_out == 1
     assert hosts.get("d", b"m", "b") is None, "another namespace is another host"
     assert hosts.get("d", b"n", "b") is second
+
+
+def test_a_host_that_is_not_reached_by_one_of_its_sessions() -> None:
+    one = host()
+    assert one.problems(look(one, sample(silent=True), sample(silent=True))) == ["silent"]
+    assert one.problems(look(one, sample(), began=110.0)) == []
+    look(one, sample(silent=True), None, began=120.0)
+    assert "silent" not in one.problems(122.0), "it is away"

@@ -26,7 +26,7 @@ class Sender:
     def __init__(self, queued: int, waits: float) -> None:
         figures = SimpleNamespace(rtt=0.001, sent=1, received=2, rate=0)
         self.stream = SimpleNamespace(congestion="bbr", paths=0, peer="10.0.0.1:5", figures=lambda: figures)
-        self.queued, self._waits = queued, waits
+        self.queued, self._waits, self.silent_at = queued, waits, 0.0
         self.lanes = [SimpleNamespace(stream=self.stream)]
 
     def waits(self, now: float) -> float:
@@ -105,6 +105,19 @@ def dropped(reason: Reason, ago: float) -> Any:
     return one
 
 
+def silent(ago: float) -> Any:
+    one = session(queued=100, waits=QUEUE_SECONDS)
+    one.sender.silent_at = NOW - ago
+    return one
+
+
+def test_since_when_a_session_is_silent() -> None:
+    assert ctl_session.session_row(silent(12.0), (), NOW)["silent_s"] == 12.0
+    assert ctl_session.session_row(session(), (), NOW)["silent_s"] is None
+    (column,) = (one for one in cli_columns.SESSIONS if one.title == "problems")
+    assert column.text(ctl_session.session_row(silent(12.0), (), NOW)) == "silent for 12 s, queue"
+
+
 def named(**lines: str) -> Any:
     one = session()
     one.verdict = SimpleNamespace(**{"twice_line": "", "table_line": "", **lines})
@@ -122,6 +135,7 @@ def named(**lines: str) -> Any:
         (dropped(Reason.NO_ROUTE, 1), ["dropping"]),
         (dropped(Reason.NO_ROUTE, DROP_SECONDS + 1), []),
         (dropped(Reason.DENIED, 1), []),
+        (silent(1.0), ["silent", "queue"]),
         (named(twice_line="two machines"), ["conflict"]),
         (named(table_line="no route"), ["name"]),
         (named(twice_line="two machines", table_line="no route"), ["conflict", "name"]),

@@ -252,6 +252,9 @@ TROUBLE: list[tuple[str, Any, str]] = [
     ("tasks", [{"task": "router r", "failures": 3, "error": "odd", "failing_s": 4.0}], "router r fails for 4 s: odd"),
     ("tasks", [{"task": "t", "failures": 1, "error": "odd", "failing_s": None, "ended": True}], "t has ended: odd"),
     ("clients", [CLIENT | {"paths": [PATH, MISSING]}], "service s: one of its sessions is missing, by hub i:8443: no session: refused"),
+    ("clients", [CLIENT | {"paths": [PATH, PATH | {"state": "silent", "silent_s": 12.0}]}], "service s: hub h:8443 is silent for 12 s"),
+    ("sessions", [{"host": "host-1", "peer": "10.0.0.1:5", "silent_s": 12.0}, {"host": "host-2", "peer": "", "silent_s": None}],
+     "host host-1 (10.0.0.1:5) is silent for 12 s"),
     ("policy", {"problems": [PROBLEM]}, "the policy test host-1 to 10.2.0.9 fails: it is delivered"),
     ("policy", {"problems": [PROBLEM | {"outcome": "not judged"}]}, "the policy test host-1 to 10.2.0.9 cannot be judged: it is delivered"),
     ("workers", [WORKER, WORKER | {"worker": 2, "ready": False}], "worker 2 (pid 7) takes no connections"),
@@ -274,6 +277,13 @@ def test_a_process_of_an_older_release_tells_of_less() -> None:
     assert not doctor_process.ailing(
         STATUS | {"worker_deaths": 2, "workers": [WORKER | {"since_s": 7200.0}]}
     ), "long ago"
+
+
+def test_of_many_silent_sessions_a_few_are_named() -> None:
+    silent = [{"host": f"host-{number}", "peer": "", "silent_s": 1.0} for number in range(5000)]
+    found = doctor_process.ailing(STATUS | {"sessions": silent})
+    assert len(found) == doctor_process.MOST_SILENT + 1
+    assert found[-1].what == "4,992 more sessions silent"
 
 
 def test_what_many_rows_tell_of_is_found_once() -> None:

@@ -97,6 +97,7 @@ def test_values_by_host() -> None:
     }
     assert {name: of(text, name, **host) for name in expected} == expected
     assert of(text, "tunrouter_datagram_sessions", **host) == 0
+    assert of(text, "tunrouter_silent_sessions", **host) == 0
     assert (
         f'tunrouter_datagram_loss_ratio{{service="service-0",namespace="{host["namespace"]}",host="host-1"}}'
         not in text
@@ -104,6 +105,7 @@ def test_values_by_host() -> None:
     host["host"] = "host-0"  # the one that has a datagram channel
     expected = {
         "tunrouter_datagram_sessions": 1,
+        "tunrouter_silent_sessions": 1,
         "tunrouter_datagram_rtt_seconds": 0.02,
         "tunrouter_datagram_loss_ratio": 0.015,
     }

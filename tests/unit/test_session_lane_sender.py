@@ -307,12 +307,15 @@ def test_nobody_waits_for_a_session_that_packets_go_past(two: Two) -> None:
     reader = gevent.spawn(sender.wait_while_fast)
     gevent.sleep(0)
     assert not reader.dead
-    sender.leave(True)
+    sender.silent(True, 5.0)
     reader.join(SECONDS)
     assert reader.dead
     with gevent.Timeout(SECONDS):
         sender.wait_while_fast()
-    sender.leave(False)
+    sender.silent(True, 6.0)
+    assert sender.silent_at == 5.0, "since when it is"
+    sender.silent(False, 7.0)
+    assert not sender.silent_at
     reader = gevent.spawn(sender.wait_while_fast)
     gevent.sleep(0)
     assert not reader.dead
