@@ -58,8 +58,6 @@ def _refuse(found: Findings, where: Position, what: str, hint: str = _ALONE) -> 
 def _check_hub(service: Service, settings: HubSettings, found: Findings) -> None:
     handler = service.handler or Handler(at=service.at)
     here = f"service {service.name}"
-    if settings.observe is not None and settings.observe.observations:
-        _refuse(found, service.where("observer"), f"{here}: an observer")
     if settings.lanes > 1 and find(handler, "lanes") is not None:
         _refuse(found, where_of(handler, "lanes"), f"{here}: 'lanes: 2'", "write lanes: 1")
     _check_limits(service, handler, settings, found)

@@ -6,14 +6,13 @@ Knows: which services name an observer. Refuses to know: all else about them (ob
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from lib import service_supervisor
 
 if TYPE_CHECKING:
     from lib.client import Client
-    from lib.hub import Hub
     from lib.observe_delivery import Observer
     from lib.observe_watch import ObserveWatch
     from lib.settings import ClientSettings, HubSettings
@@ -22,13 +21,19 @@ if TYPE_CHECKING:
 class ObserveServices:
     """An ObserveWatch that is made once a service names an observer."""
 
-    def __init__(self, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
-        self._hubs, self._clients = hubs, clients
+    def __init__(
+        self,
+        hubs: Mapping[str, Any],
+        clients: Mapping[str, Client],
+        make: Callable[[], ObserveWatch] | None = None,
+    ) -> None:
+        """`make` makes another one than that of a process without workers."""
+        self._hubs, self._clients, self._make = hubs, clients, make
         self._watch: ObserveWatch | None = None
 
     def apply(self) -> list[str]:
         """As ObserveWatch.apply."""
-        services: list[Hub | Client] = [*self._hubs.values(), *self._clients.values()]
+        services: list[Any] = [*self._hubs.values(), *self._clients.values()]
         watch = self._needed(any(_names_one(one.settings) for one in services))
         return watch.apply() if watch is not None else []
 
@@ -51,6 +56,9 @@ class ObserveServices:
 
     def _needed(self, is_needed: bool) -> ObserveWatch | None:
         if self._watch is None and is_needed:
+            if self._make is not None:
+                self._watch = self._make()
+                return self._watch
             from lib.observe_watch import ObserveWatch
 
             self._watch = ObserveWatch(self._hubs, self._clients)

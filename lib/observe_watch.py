@@ -7,10 +7,10 @@ Refuses to know: how an observer is told (observe_delivery), what is counted (ob
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lib import observe_events, observe_stats
 from lib.client import Client
-from lib.hub import Hub
 from lib.observe_delivery import Observer, Report, Rows
 from lib.observe_events import CLOSED, HANDLER, READY, RUNNING, SERVICE
 from lib.settings import ClientSettings, HubSettings
@@ -20,7 +20,8 @@ from lib.settings_observe import ObserverSettings, ObserveSettings
 class ObserveWatch:
     """The observers of a process, by name."""
 
-    def __init__(self, hubs: Mapping[str, Hub], clients: Mapping[str, Client]) -> None:
+    def __init__(self, hubs: Mapping[str, Any], clients: Mapping[str, Client]) -> None:
+        """`hubs` are those of this process, or what stands for them where their sessions are in workers."""
         self._hubs, self._clients = hubs, clients
         self.observers: dict[str, Observer] = {}
         """Those that are told, by name."""
@@ -77,14 +78,14 @@ class ObserveWatch:
 
     def _named(self) -> Iterator[ObserverSettings]:
         for _, one, observe in self._observed():
-            if observe.handler is not None and isinstance(one, Hub):
+            if observe.handler is not None and not isinstance(one, Client):
                 yield observe.handler.observer
             if observe.service is not None:
                 yield observe.service.observer
 
-    def _observed(self) -> Iterator[tuple[str, Hub | Client, ObserveSettings]]:
+    def _observed(self) -> Iterator[tuple[str, Any, ObserveSettings]]:
         """(name, service, how it is observed) of each that says something of that."""
-        services: dict[str, Hub | Client] = {**self._hubs, **self._clients}
+        services: dict[str, Any] = {**self._hubs, **self._clients}
         for name, one in services.items():
             if one.settings.observe is not None:
                 yield name, one, one.settings.observe
@@ -94,23 +95,27 @@ class ObserveWatch:
         for service, one, observe in self._observed():
             observation = observe.service if observe.enable_stats else None
             if observation is not None:
-                yield (SERVICE, service), Report(SERVICE, service, observation, _of_service(one), one)
+                yield (
+                    (SERVICE, service),
+                    Report(SERVICE, service, observation, self._of_service(service, one), one),
+                )
             observation = observe.handler
-            if observation is not None and isinstance(one, Hub):
-                yield (HANDLER, service), Report(HANDLER, service, observation, _of_clients(one), one)
+            rows = self._of_clients(service, one)
+            if observation is not None and rows is not None:
+                yield (HANDLER, service), Report(HANDLER, service, observation, rows, one)
+
+    def _of_service(self, name: str, one: Any) -> Rows:
+        """What reads the figures of a service."""
+        if isinstance(one, Client):
+            return lambda: [("", observe_stats.of_client(one))]
+        return lambda: [("", observe_stats.of_hub(one))]
+
+    def _of_clients(self, name: str, one: Any) -> Rows | None:
+        """What reads those of its clients; None where it has none."""
+        return None if isinstance(one, Client) else lambda: observe_stats.by_host(one)
 
 
 def _kept(before: Report | None, now: Report) -> Report:
     """The report that there was, where the observer knows its figures: of the same service, told alike."""
     is_same = before is not None and before.observation == now.observation and before.source is now.source
     return before if before is not None and is_same else now
-
-
-def _of_service(one: Hub | Client) -> Rows:
-    if isinstance(one, Hub):
-        return lambda: [("", observe_stats.of_hub(one))]
-    return lambda: [("", observe_stats.of_client(one))]
-
-
-def _of_clients(hub: Hub) -> Rows:
-    return lambda: observe_stats.by_host(hub)

@@ -59,6 +59,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "a datagram channel": ("cryptography.hazmat.primitives.ciphers.aead",),
     "a client": ("pyroute2", "pyroute2.netlink.exceptions", "lib.service_clients", "lib.client_downlink"),
     "an observer": ("lib.config_observe", "lib.observe_watch"),
+    "an observer of workers": ("lib.worker_observe", "lib.worker_told"),
     "an admission": ("lib.config_admission", "lib.rule_admission"),
     "titles": ("lib.config_titles",),
     "an entrypoint": ("lib.cluster_entrypoint",),
@@ -186,6 +187,9 @@ def _of_metrics(settings: Settings) -> set[str]:
     if settings.workers != 1:
         found |= {"workers", *(f"{one} of workers" for one in found)}
         found |= {"the web API of workers"} if settings.api else set()
+        found |= (
+            {"an observer of workers"} if any(one.observations for _, one in settings.observed) else set()
+        )
     return found
 
 

@@ -25,7 +25,9 @@ from lib.errors import ConfigError, HostError
 from lib.hub_tables import Tables
 from lib.log_events import Entry
 from lib.log_setup import over, say
+from lib.observe_services import ObserveServices
 from lib.service_changes import Reading, ServiceChanges
+from lib.service_parts import label
 from lib.service_reload import Reloads, Reread
 from lib.service_scheduling import Breaths
 from lib.service_servers import Serving
@@ -52,6 +54,7 @@ class Main(Serving, Protocol):
     forker: Forker
     fronts: dict[str, Front]
     notify: NotifyWorkers
+    observe: ObserveServices
     tables: Tables
     sources: Sources
     ports: WorkerPorts
@@ -131,6 +134,8 @@ class WorkerChanges(ServiceChanges):
         main.crew.renew([one for one in others if replies.get(one.number) is not None])
         for hub in new.hubs:
             main.fronts[hub.name].use(hub)
+        for line in main.observe.apply():
+            say(Entry.RELOAD_CHANGE, "reload: %s", line, change=line)
         worker_log.use(old, new)
         failed = dict(pair for reply in replies.values() if reply is not None for pair in reply["failed"])
         return list(failed.items())
@@ -152,6 +157,7 @@ class WorkerChanges(ServiceChanges):
         entry = settings_workers.entrypoint(new)
         if entry is not None and entry != settings_workers.entrypoint(old):
             lines.append(f"service {entry[0]}: entrypoint {entry[1].address}")
+        label(new)
         if old.titles != new.titles:
             service_release.later(namespace_titles.use(new.titles))
         for line in lines:

@@ -43,9 +43,11 @@ from lib.hub_tables import Tables
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.namespace_domains import Domains
+from lib.observe_services import ObserveServices
 from lib.service import SAME_SIGNAL
 from lib.service_changes import Reading
 from lib.service_notify import Notifier, status_line
+from lib.service_parts import label
 from lib.service_supervisor import keep, watch_greenlets
 from lib.settings import Settings
 from lib.settings_memory import MAX_CLIENTS
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from lib.api_confirm import Confirmations
     from lib.api_server import ApiServer
     from lib.metrics_server import MetricsServer
+    from lib.observe_watch import ObserveWatch
     from lib.worker_metrics import WorkerMetrics
 
 READY_SECONDS = 30.0
@@ -99,6 +102,7 @@ class WorkerService:
         self._control: ControlSocket | None = None
         self.fronts: dict[str, Front] = {}
         self._hooks = FrontHooks(self.fronts)
+        self.observe = ObserveServices(self.fronts, {}, self._observers)
         self.metrics: MetricsServer | None = None
         self.api: ApiServer | None = None
         self._confirmations: Confirmations | None = None
@@ -121,6 +125,7 @@ class WorkerService:
         self.sources = Sources(settings, of_main(settings), self.crew, given)
         self.ports = WorkerPorts(self.crew, self.fronts)
         namespace_titles.use(settings.titles)
+        label(settings)
         looked_at = self.crew, self.fronts, self.tables, self.sources
         control = Control(*looked_at, lambda: self.settings.files, settings.control)
         self._questions = control.handlers()
@@ -181,6 +186,9 @@ class WorkerService:
         for front in self.fronts.values():
             front.start(self.crew)
         self._hooks.serve()
+        for hub in self.settings.hubs:
+            self.observe.serves(hub)
+        self.observe.apply()
         self.notify.start()
         for server in (self.metrics, self.api):
             if server is not None:
@@ -268,6 +276,11 @@ class WorkerService:
         process = Process(hubs, self.tables.logins, self._changes, self._confirmations)
         return ApiServer(settings.api, process, self._of_all().probes())
 
+    def _observers(self) -> ObserveWatch:
+        from lib.worker_observe import WorkerObserve  # only for those who name an observer
+
+        return WorkerObserve(self.fronts, self.crew)
+
     # --- the service manager
 
     def _fault(self) -> str:
@@ -349,6 +362,7 @@ class WorkerService:
         if self._control is not None:
             self._control.close()
         self.notify.stop()
+        self.observe.stop()
         self._hooks.end()  # of services that are not drained
         self._close()
 

@@ -1,7 +1,7 @@
 """Settings as one worker has them, and on their way from the main process to the others.
 
 Knows: what a worker does not have (a second lane, ports for metrics and the web API, and logins
-for these, hooks, receivers of `notify`, a place in a cluster or an entrypoint, which the cluster's process
+for these, hooks, receivers and observers, a place in a cluster or an entrypoint, which the cluster's process
 has), its part of the memory for queues; that big tables are packed and unpacked in pieces, so packets pass.
 Refuses to know: what else a reload needs (worker_reload), how bytes reach another process (worker_channel).
 
@@ -39,6 +39,7 @@ def of_worker(settings: Settings, workers: int) -> Settings:
             queue_memory=hub.queue_memory // workers,
             entrypoint=None,
             hooks=NO_HOOKS,
+            observe=replace(hub.observe, service=None, handler=None) if hub.observe is not None else None,
             limits=_of_sessions(hub.limits),
         )
         for hub in settings.hubs

@@ -10,8 +10,10 @@ Refuses to know: how replies of several workers become one (worker_hubs), what i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
+from lib import observe_stats
 from lib.api_hosts import Counts, Sample
 from lib.api_hubs import Key, Row, Seen
 from lib.api_own import OwnHubs
@@ -41,6 +43,7 @@ class Told:
             "routes": hubs.routes,
             "gateways": lambda ns: {"rows": hubs.gateways(ns)},
             "stats": hubs.stats,
+            "clients": lambda name: {"rows": _clients(parts, name)},
         }
 
     def reply(self, request: Mapping[str, Any]) -> Mapping[str, object]:
@@ -56,6 +59,13 @@ class Told:
         rows = ([written_key(key), written(seen)] for key, seen in in_steps(list(here.items())))
         enrolled = ([*written_key(key), seen] for key, seen in in_steps(list(look.enrolled().items())))
         return {"here": rows, "opened": _opened(look.met(), look.opened), "enrolled": enrolled}
+
+
+def _clients(parts: Parts, name: str) -> Iterator[list[object]]:
+    """The figures of each client of a service, for its observers."""
+    hub = parts.hubs.get(name)
+    rows = observe_stats.by_host(hub) if hub is not None else ()
+    return ([client, *astuple(stats)] for client, stats in in_steps(list(rows)))
 
 
 def _opened(keys: Iterator[Key], opened: Callable[[Key], int]) -> Iterator[list[object]]:

@@ -50,6 +50,7 @@ class Main:
             forker=SimpleNamespace(use=self.given.append),
             fronts={},
             notify=SimpleNamespace(apply=lambda settings: []),
+            observe=SimpleNamespace(apply=list),
             tables=tables,
             sources=sources,
             ports=SimpleNamespace(apply=lambda *_: None),
