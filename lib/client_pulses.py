@@ -12,6 +12,7 @@ to all of them that is bad, and none is passed over.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lib import session_pulse
 from lib.client_session import ClientSession
@@ -30,63 +31,71 @@ LATE_SECONDS = 0.15
 """Where it is not for so long, the other hubs are asked, as one has to answer meanwhile."""
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is known of one hub."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    silence: Silence = field(default_factory=Silence)
+    gaps: int = 0
+    """The most that Flight.gaps has been."""
+    lost_at: float = float("-inf")
+    """When that grew last."""
+
+    def look(self, flight: Flight, rtt: float, now: float) -> None:
+        """Take what the kernel says of the connection; `rtt` is what PING has measured, in seconds."""
+        self.silence.look(flight, now)
+        if flight.gaps > self.gaps:
+            self.gaps, self.lost_at = flight.gaps, now
+        least = LOSSY_SECONDS if now - self.lost_at < SEEN_SECONDS else STILL_SECONDS
+        self.pulse.patience = max(least, STILL_TRIPS * rtt)
+
+
 class HubPulses:
     """The pulses of all sessions of a client, by their numbers."""
 
     def __init__(self) -> None:
-        self._pulses: dict[int, Pulse] = {}
-        self._silences: dict[int, Silence] = {}
-        self._gaps: dict[int, tuple[int, float]] = {}
-        """The most that Flight.gaps has been, and when it grew last."""
+        self._known: dict[int, _Known] = {}
         self.is_busy = False
         """Whether packets go, or an answer is waited for: then it is looked again soon."""
 
     @property
     def pause(self) -> float:
         """Seconds until the next look, while packets go."""
-        return SOON_SECONDS if any(one.since for one in self._silences.values()) else session_pulse.TICK
+        return SOON_SECONDS if any(one.silence.since for one in self._known.values()) else session_pulse.TICK
 
     def add(self, number: int) -> None:
         """There is a new session."""
-        self._pulses[number], self._silences[number] = Pulse(), Silence()
-        self._gaps[number] = 0, float("-inf")
+        self._known[number] = _Known()
 
     def forget(self, number: int) -> None:
         """There is a session no more."""
-        self._pulses.pop(number, None)
-        self._silences.pop(number, None)
-        self._gaps.pop(number, None)
+        self._known.pop(number, None)
 
     def look(self, sessions: Mapping[ClientSession, int], used: set[int], now: float) -> set[int]:
         """Ask hubs for a sign of life where packets go; returns the numbers of those that are silent.
 
         `used`: packets have gone by these since the last look.
         """
-        late = any(one.since and now - one.since >= LATE_SECONDS for one in self._silences.values())
-        is_asked = late or any(pulse.asked_at for pulse in self._pulses.values())
+        known = self._known.values()
+        is_asked = any(one.pulse.asked_at or 0 < one.silence.since <= now - LATE_SECONDS for one in known)
         for session, number in list(sessions.items()):
             if not session.control.can(Feature.KEEPALIVE) or session.sender.closed_because:
                 continue
-            flight, pulse = session.sender.flight(), self._pulses[number]
-            self._silences[number].look(flight, now)
-            pulse.patience = self._patience(number, flight, session.control.liveness.rtt, now)
-            if pulse.look(session.received.received_packets, number in used or is_asked, now):
+            one = self._known[number]
+            one.look(session.sender.flight(), session.control.liveness.rtt, now)
+            if one.pulse.look(session.received.received_packets, number in used or is_asked, now):
                 session.control.ask(now)
         self.is_busy = bool(used) or is_asked
-        return session_pulse.silent(self._pulses, now) | self._cut_off()
-
-    def _patience(self, number: int, flight: Flight, rtt: float, now: float) -> float:
-        gaps, grew_at = self._gaps[number]
-        if flight.gaps > gaps:
-            gaps, grew_at = flight.gaps, now
-        self._gaps[number] = gaps, grew_at
-        return max(LOSSY_SECONDS if now - grew_at < SEEN_SECONDS else STILL_SECONDS, STILL_TRIPS * rtt)
+        pulses = {number: one.pulse for number, one in self._known.items()}
+        return session_pulse.silent(pulses, now) | self._cut_off()
 
     def _cut_off(self) -> set[int]:
         """Those that acknowledge nothing, while another one was heard meanwhile."""
-        heard = {number: pulse.heard_at for number, pulse in self._pulses.items()}
+        heard = {number: one.pulse.heard_at for number, one in self._known.items()}
         return {
             number
-            for number, one in self._silences.items()
-            if one.is_silent and any(at > one.since for other, at in heard.items() if other != number)
+            for number, one in self._known.items()
+            if one.silence.is_silent
+            and any(at > one.silence.since for other, at in heard.items() if other != number)
         }

@@ -11,7 +11,7 @@ import gevent
 import gevent.socket
 import pytest
 
-from lib import cluster_sd, cluster_sd_hosts, datagram_open, worker_channel
+from lib import cluster_sd_hosts, datagram_open, worker_channel
 from lib.addresses import prefix
 from lib.cluster_entrypoint_port import STRANGERS_PER_SECOND
 from lib.cluster_far_hubs import opened
@@ -29,8 +29,21 @@ from lib.worker_entrypoint import EntrypointRelay
 from lib.worker_links import CLUSTER, WorkerLinks
 from tests.support import packets as p
 from tests.support.routes import table
-from tests.unit.test_cluster_entrypoint import BACK, HOLDS, KEY, OUT, Plugin, Session, free_port, head, wait
+from tests.unit.test_cluster_entrypoint import (
+    BACK,
+    HOLDS,
+    KEY,
+    OUT,
+    Plugin,
+    Session,
+    free_port,
+    head,
+    plugin,
+    wait,
+)
 from tests.unit.test_worker_relay import owner
+
+__all__ = ["plugin"]
 
 ROUTES = table(
     ("192.168.123.0/24", "host-1"), ("192.168.124.0/24", "host-2"), ("192.168.50.0/24", "host-far")
@@ -145,13 +158,6 @@ class World:
 def inside(datagram: bytes) -> bytes:
     """The packet in a datagram of ours."""
     return datagram[4 + int.from_bytes(datagram[2:4], "big") :]
-
-
-@pytest.fixture
-def plugin(monkeypatch: pytest.MonkeyPatch) -> Plugin:
-    played = Plugin()
-    monkeypatch.setattr(cluster_sd, "SdPlugin", lambda settings: played)
-    return played
 
 
 @pytest.fixture
