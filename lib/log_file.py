@@ -15,6 +15,7 @@ does, before it reads what it packs. The lock is a process's, not a descriptor's
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -30,8 +31,11 @@ from lib.settings_telemetry import RotationSettings
 DAY = 86400.0
 RETRY_SECONDS = 60.0
 """How long to wait with the next try after the file could not be renamed or opened anew."""
-TRIES = 8
-"""How often a file is opened anew for the next lines, where others put it aside meanwhile."""
+TRIES = 100
+"""How often a file is opened anew for the next lines, where others put it aside meanwhile.
+
+Who waits for a lock gets it last, perhaps each time when the file is full. Of the least file that is 100 MB
+of lines of others."""
 PIECE = 1 << 16
 """Bytes of lines that are written at once."""
 _STAMP = "%Y-%m-%dT%H-%M-%S"
@@ -122,12 +126,16 @@ class LogFile:
         return True
 
     def _prepare(self, size: int, is_locked: bool) -> None:
-        """Before a line of `size` bytes: rotate a full file, and open the path anew if the file was moved."""
+        """Before a line of `size` bytes: rotate a full file, and open the path anew if the file was moved.
+
+        Raises OSError where others are quicker all the time: the file at hand may be packed already.
+        """
         for _ in range(TRIES):
             if not self._renew(size, is_locked):
                 return
             if is_locked:
                 self._lock()
+        raise OSError(errno.EBUSY, "other processes put the file aside again and again")
 
     def _renew(self, size: int, is_locked: bool) -> bool:
         """As _prepare; whether another file is open now, which was not locked when it was opened."""

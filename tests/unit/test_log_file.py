@@ -112,6 +112,31 @@ def test_several_processes_rotate_one_file_and_no_line_is_lost(tmp_path: Path) -
         assert mine == [f"{name} {number:04d} {'x' * 60}" for number in range(count)]
 
 
+def test_who_is_too_slow_all_the_time_writes_to_no_file_that_was_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hub.log"
+    log = LogFile(str(path), RotationSettings(max_bytes=1000))
+    count = 0
+
+    def lockf(*_: object) -> None:
+        """While this one waits, another process puts the file aside: so often."""
+        nonlocal count
+        if count < most and path.exists():
+            count += 1
+            path.rename(tmp_path / f"moved-{count}")
+
+    monkeypatch.setattr("lib.log_file.fcntl.lockf", lockf)
+    most = 50
+    write(log, "at last")
+    assert path.read_text() == "at last\n"
+    count, most = 0, 1000
+    with pytest.raises(OSError, match="again and again"):
+        write(log, "never")
+    assert all(not moved.read_text() for moved in tmp_path.glob("moved-*") if moved.name != "moved-1")
+    log.close()
+
+
 def test_where_there_are_no_locks_it_is_not_rotated_and_says_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
