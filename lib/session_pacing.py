@@ -68,6 +68,10 @@ seconds, to see how short the round trip can be, and that is known here: hardly 
 FILLS, REPAIRS, MOST_TRIP_SECONDS = 0.75, 1.5, 0.05
 """How many round trips packets may wait here, on a wire that loses nothing and on one that does; a longer
 round trip counts as one of so many seconds. See patience()."""
+GROWS, GROWN_SECONDS, BEGINS = 1.25, 0.2, 4.0
+"""While so much more comes to the far end at each look than before, and for so many seconds after it,
+bbr has not found out what the wire takes (it goes by the same factor), and packets may wait for so many round
+trips: what they wait for is bbr, not the wire."""
 LOST, LOST_SECONDS, LOST_TRIPS = 0.5, 0.1, 4
 """bbr has lost its measure of the wire where the kernel sends, for so long and so many round trips, less than
 this part of what came to the far end lately, although there is more to send. It keeps the most of ten round
@@ -145,6 +149,8 @@ class Pacing:
     _lately_since: float = float("-inf")
     _lost_since: float = float("inf")
     """Since when bbr has lost its measure; infinite while it has not."""
+    _grown_at: float = float("-inf")
+    """When it was seen the last time that much more comes to the far end than before."""
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for a sample."""
@@ -194,9 +200,14 @@ class Pacing:
         and a queue stands here for longer than that. A sender that is told to slow down then leaves the wire
         idle, and bbr takes that for the wire's rate: both may end at a part of it. With 1 % of packets lost
         that was 51 Mbit/s in place of 150.
+
+        While bbr begins (GROWS) a sender inside may be ahead of it. One that is told to slow down then stays
+        slow for many seconds, as its window is short yet.
         """
-        is_lossy = now - self._lost_at < CALM_SECONDS
-        return (REPAIRS if is_lossy else FILLS) * min(self.trip, MOST_TRIP_SECONDS)
+        trips = REPAIRS if now - self._lost_at < CALM_SECONDS else FILLS
+        if now - self._grown_at < GROWN_SECONDS:
+            trips = BEGINS
+        return trips * min(self.trip, MOST_TRIP_SECONDS)
 
     def sample(self, now: float, trip: Trip, beside: int = 0) -> None:
         """Take a sample, and set the bound anew now and then; `now` is in seconds of any clock.
@@ -226,6 +237,8 @@ class Pacing:
         if now - self._lately_since >= PAUSE_SECONDS:
             self._before, self._lately, self._lately_since = self._lately, 0.0, now
         self._lately = max(self._lately, rate + others)
+        if rate > GROWS * self.best:
+            self._grown_at = now
         self.best = max(rate, LOWER * self.best)
         if now >= self._rests_until:
             self._follow(now, least, rate + others)

@@ -326,6 +326,15 @@ def test_packets_may_wait_for_a_part_of_the_round_trip_and_for_longer_while_loss
     assert wire.pacing.patience(wire.now) == 0.75 * TRIP
 
 
+def test_packets_may_wait_longer_while_more_and_more_comes_across() -> None:
+    wire = Wire(20 * MBIT)
+    for wire.blast in (0.05, 0.1, 0.2, 0.4, 0.8):
+        wire.run(0.08)
+        assert wire.pacing.patience(wire.now) == 4 * TRIP
+    wire.run(0.3)
+    assert wire.pacing.patience(wire.now) == 0.75 * TRIP, "it has come to an end"
+
+
 def test_nobody_waits_for_a_way_that_is_not_known_and_not_for_ever_for_a_long_one() -> None:
     unknown, long = Pacing(), Pacing()
     unknown.sample(1.0, Trip(TRIP, math.inf, 0, 1))
