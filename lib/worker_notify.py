@@ -60,8 +60,15 @@ class Looker(NotifyWatch):
             if self.wanted:
                 self.look(time.monotonic())
             elif not self._is_anew:
-                self._is_anew, self._seen = True, {}
-                self._carried.clear()
+                self._rest()
+
+    def _rest(self) -> None:
+        """Nobody wants to know any more: forget all, and tell it anew if somebody does."""
+        for domain in self._domains.all.values():
+            domain.on_leave = lambda attachment: None
+        self._is_anew, self._seen = True, {}
+        self._left_at.clear()
+        self._carried.clear()
 
     def look(self, now: float) -> None:
         """Tell what has changed since the last look, if only that there was one."""

@@ -163,8 +163,9 @@ def test_after_nobody_was_told_for_a_while_workers_tell_all_anew(receivers: list
     world.look()
     world.main.apply(())
     for looker in world.lookers.values():  # as its greenlet does once nobody wants to know
-        looker._is_anew, looker._seen = True, {}
+        looker._rest()
     leave()
+    assert not world.lookers[1]._left_at, "nothing is kept for nobody"
     world.enter(2, "d")
     world.main.apply((ALL,))
     world.look()
