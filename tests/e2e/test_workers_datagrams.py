@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_datagrams import COUNTED, PORT, both_ways
+from tests.e2e.test_datagrams import COUNTED, PORT, REBOUND, both_ways
 from tests.e2e.test_workers import Hub, hub
 from tests.support.channels import channel_of
 from tests.support.netns import Topology, in_namespace
@@ -63,6 +63,23 @@ def test_they_go_to_the_worker_that_has_the_session(hub: Hub) -> None:
         assert ports(topology) == 2
         assert any(both_ways(topology) for _ in range(3))
     assert pings(topology.host_2, OVERLAY_1) == 5
+
+
+@pytest.mark.alone
+def test_a_client_behind_a_nat_that_forgets_is_followed(hub: Hub) -> None:
+    """What comes from another address than before comes to the same worker: the label says which."""
+    topology = hub.topology
+    topology.hub.run("nft", COUNTED)
+    hub.start("tls")
+    one, _ = hub.both("tls")
+    reach(topology.host_1, OVERLAY_2)
+    wait_for(lambda: are_good(hub))
+    topology.host_1.run("nft", REBOUND)
+    assert pings(topology.host_1, OVERLAY_2, 20) == 20
+    wait_for(lambda: channel_of(hub.control)["peer"].endswith(":40000"))
+    assert any(both_ways(topology) for _ in range(3))
+    assert are_in_both(hub)
+    assert "again" not in one.text()
 
 
 def reload(hub: Hub, more: str) -> None:
