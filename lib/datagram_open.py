@@ -21,7 +21,7 @@ from lib.settings_dial import PLAIN_DIAL, DialSettings
 from lib.stream_netns import made_in
 
 REUSE = socket.SOL_SOCKET, socket.SO_REUSEPORT, 1
-"""By which two sockets of one user may have one port (DatagramSocket.give_to). With SOREUSEADDR anybody on
+"""By which two sockets of one user may have one port (DatagramSocket.give_to). With SO_REUSEADDR anybody on
 this host could bind to it too, and get what is for new sessions."""
 _IPV6_RECVPKTINFO = 49  # linux/in6.h
 _OriginalSocket = monkey.get_original("socket", "socket")
