@@ -40,8 +40,10 @@ class KeptNames:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._taken: dict[Name, tuple[Worker, int]] = {}
-        """The names of clients that are being let in: who asks, and by which number."""
+        self._taken: set[Name] = set()
+        """The names of clients that are being let in."""
+        self._by: dict[tuple[Worker, int], Name] = {}
+        """The same by who asks, and by which number."""
         self._asking = Group()
         self._asked = 0
         crew.heard["name"] = self._heard
@@ -58,7 +60,8 @@ class KeptNames:
             why = "another one is just being let in by this host name (onDuplicate: refuse)"
             self._answer(worker, number, Status.FORBIDDEN, why)
             return
-        self._taken[name] = worker, number
+        self._taken.add(name)
+        self._by[worker, number] = name
         self._asking.spawn(self._ask, worker, number, name)  # meanwhile it is heard of other names
 
     def _ask(self, worker: Worker, number: int, name: Name) -> None:
@@ -86,14 +89,17 @@ class KeptNames:
         self._crew.tell(worker, message)
 
     def _freed(self, worker: Worker, message: Message) -> None:
-        self._free(lambda holder: holder == (worker, message["number"]))
+        self._free(worker, message["number"])
 
     def _gone(self, worker: Worker) -> None:
-        self._free(lambda holder: holder[0] is worker)
+        for other, number in list(self._by):
+            if other is worker:
+                self._free(worker, number)
 
-    def _free(self, is_over: Callable[[tuple[Worker, int]], bool]) -> None:
-        for name in [name for name, holder in self._taken.items() if is_over(holder)]:
-            del self._taken[name]
+    def _free(self, worker: Worker, number: int) -> None:
+        name = self._by.pop((worker, number), None)
+        if name is not None:
+            self._taken.discard(name)
 
 
 class AskedNames:
