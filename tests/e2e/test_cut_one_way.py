@@ -19,7 +19,7 @@ from tests.e2e.test_active_cut import CHAIN, EVERY, USED, begin, meet, rules
 from tests.e2e.test_cluster import REDIS, SECRET
 from tests.support import numbered
 from tests.support.netns import Topology
-from tests.support.program import OVERLAY_1, OVERLAY_2, pings, reach, run, wait_for
+from tests.support.program import OVERLAY_1, OVERLAY_2, pings, program_pid, reach, run, wait_for
 from tests.support.redis_server import needs_redis
 
 pytestmark = [pytest.mark.usefixtures("no_traceback"), needs_redis]
@@ -128,7 +128,7 @@ def connections(active: Active, sender: int, receiver: int) -> list[tuple[int, i
         if (owner := re.search(r"pid=(\d+)", " ".join(rest))) is not None:
             ports = int(near.rpartition(":")[2]), int(far.rpartition(":")[2])
             found.setdefault(int(owner[1]), set()).add(ports)
-    ends = [found.get(active.hubs[number].pid, set()) for number in (sender, receiver)]
+    ends = [found.get(program_pid(active.hubs[number]), set()) for number in (sender, receiver)]
     return [(near, far) for near, far in ends[0] if (far, near) in ends[1]]
 
 
