@@ -22,11 +22,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/hangs":
             time.sleep(3600)
-        if self.path == "/good":
+        is_good = self.path in ("/good", "/observer")
+        if is_good:
             print("got", body.decode(), flush=True)
-        self.send_response(200 if self.path == "/good" else 500)
-        self.send_header("Content-Length", "0")
+        reply = b'{"ok": true}' if is_good else b""
+        self.send_response(200 if is_good else 500)
+        self.send_header("Content-Length", str(len(reply)))
         self.end_headers()
+        self.wfile.write(reply)
     def log_message(self, *_): pass
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True

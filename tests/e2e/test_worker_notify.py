@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_metrics import get
-from tests.e2e.test_notify import SERVER, events
+from tests.e2e.test_notify import events, web
 from tests.e2e.test_workers import Hub, Write
 from tests.support.netns import Process, Topology
 from tests.support.program import OVERLAY_2, reach, wait_for
 from tests.unit.test_metrics import of
 
+__all__ = ["web"]
+
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
 METRICS = "metrics: {addr: '127.0.0.1:9100'}\n"
 GOOD = 'notify: [{name: good, url: "http://127.0.0.1:8080/good", grace: 1s, timeout: 60s}]\n'
-
-
-@pytest.fixture
-def web(topology: Topology) -> Iterator[Process]:
-    process = topology.hub.popen("python3", "-c", SERVER)
-    process.wait_line("web ready")
-    yield process
-    process.stop()
 
 
 def test_each_event_is_told_once_whichever_worker_has_the_host(

@@ -5,46 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.test_notify import web
 from tests.e2e.test_workers import HUB, Hub, Write
 from tests.support.netns import Process, Topology
 from tests.support.program import OVERLAY_2, pings, reach, start_hub, wait_for
 
+__all__ = ["web"]
+
 pytestmark = pytest.mark.usefixtures("no_traceback")
 
-SERVER = """
-import http.server
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        print("got", body.decode(), flush=True)
-        reply = b'{"ok": true}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(reply)))
-        self.end_headers()
-        self.wfile.write(reply)
-    def log_message(self, *_): pass
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-server = Server(("127.0.0.1", 8080), Handler)
-print("web ready", flush=True)
-server.serve_forever()
-"""
-REST = "observers: [{name: o, plugin: {type: http, addr: 'http://127.0.0.1:8080'}}]\n"
-
-
-@pytest.fixture
-def web(topology: Topology) -> Iterator[Process]:
-    process = topology.hub.popen("python3", "-c", SERVER)
-    process.wait_line("web ready")
-    yield process
-    process.stop()
+REST = "observers: [{name: o, plugin: {type: http, addr: 'http://127.0.0.1:8080/observer'}}]\n"
 
 
 def events(web: Process) -> list[dict[str, Any]]:

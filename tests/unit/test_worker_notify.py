@@ -9,9 +9,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from lib import notify_watch
 from lib.ids import NO_NAMESPACE
 from lib.namespace import Attachment
 from lib.namespace_domain import Domain
@@ -19,21 +16,11 @@ from lib.route_table import RouteTable
 from lib.settings import HubSettings
 from lib.settings_notify import NotifySettings
 from lib.worker_notify import MOST, Looker, NotifyWorkers
-from tests.unit.test_notify_watch import ROUTES, Receiver
+from tests.unit.test_notify_watch import ROUTES, Receiver, receivers
+
+__all__ = ["receivers"]
 
 ALL = NotifySettings("n", url="http://x/", grace=60.0)
-
-
-@pytest.fixture(autouse=True)
-def receivers(monkeypatch: pytest.MonkeyPatch) -> list[Receiver]:
-    found: list[Receiver] = []
-
-    def make(settings: NotifySettings) -> Receiver:
-        found.append(Receiver(settings))
-        return found[-1]
-
-    monkeypatch.setattr(notify_watch, "Receiver", make)
-    return found
 
 
 class World:
