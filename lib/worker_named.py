@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gevent.event import AsyncResult
-
 from lib.forward_drop_reasons import Refusal
 from lib.limits import Visit
+from lib.worker_asking import Asking
 from lib.worker_crew import Crew
 from lib.worker_front import Guest
 from lib.worker_state import Worker
@@ -55,26 +54,20 @@ class AskedCounts:
     def __init__(self, send: Callable[[dict[str, object]], None]) -> None:
         """`send` sends the main process a message; it does not raise where that has ended."""
         self._send = send
-        self._waiting: dict[int, AsyncResult] = {}
+        self._asking = Asking()
 
     def hear(self, message: Message) -> None:
         """Take a reply."""
-        waiting = self._waiting.pop(message["connection"], None)
-        if waiting is not None:
-            waiting.set(message["refusal"])
+        self._asking.hear(message["connection"], message["refusal"])
 
     def named(self, visit: Visit, address: str) -> Refusal | None:
         """Have a connection counted there (limits.Gate.elsewhere)."""
-        number, waiting = visit.number, AsyncResult()
-        message: dict[str, object] = {"did": "named", "connection": number, "address": address}
+        message: dict[str, object] = {"did": "named", "connection": visit.number, "address": address}
         if not address:
             self._send(message)
             return None
-        self._waiting[number] = waiting
-        try:
+        with self._asking.about(visit.number) as waiting:
             self._send(message)
             if not waiting.wait(SECONDS) and not waiting.ready():
                 return Refusal.NO_WORKER
-        finally:
-            self._waiting.pop(number, None)
         return _REFUSALS.get(waiting.value)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from gevent.event import AsyncResult
 from gevent.pool import Group
 
 from lib.hub_names import PROBE_SECONDS, live_owner
 from lib.namespace_domain import Domain
 from lib.wire_relay import Status
+from lib.worker_asking import Asking
 from lib.worker_crew import Crew
 from lib.worker_state import CLUSTER_NUMBER, Worker, name_of
 
@@ -109,27 +109,24 @@ class AskedNames:
         """`send` sends the main process a message; it does not raise where that has ended."""
         self._send = send
         self._numbers = 0
-        self._waiting: dict[int, AsyncResult] = {}
+        self._asking = Asking()
 
     def hear(self, message: Message) -> None:
         """Take a reply."""
-        waiting = self._waiting.pop(message["number"], None)
-        if waiting is not None:
-            waiting.set((Status(message["status"]), message["said"]))
+        self._asking.hear(message["number"], (Status(message["status"]), message["said"]))
 
     @contextmanager
     def claim(self, namespace: bytes, host: str) -> Iterator[tuple[Status, str]]:
         """Have a name at all workers (namespace_domain.Domain.claim); waits."""
         self._numbers += 1
-        number, waiting = self._numbers, AsyncResult()
-        self._waiting[number] = waiting
+        number = self._numbers
         try:
-            self._send({"did": "name", "number": number, "namespace": namespace.hex(), "host": host})
-            late = Status.SERVICE_UNAVAILABLE, "the main process does not answer"
-            waiting.wait(SECONDS)
-            yield waiting.value if waiting.ready() else late
+            with self._asking.about(number) as waiting:
+                self._send({"did": "name", "number": number, "namespace": namespace.hex(), "host": host})
+                late = Status.SERVICE_UNAVAILABLE, "the main process does not answer"
+                waiting.wait(SECONDS)
+                yield waiting.value if waiting.ready() else late
         finally:
-            self._waiting.pop(number, None)
             self._send({"did": "free", "number": number})
 
     def look(self, domain: Domain, message: Message) -> None:

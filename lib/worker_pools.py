@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from gevent.event import AsyncResult
-
 from lib import push_routers, worker_channel
 from lib.cluster_seal import Proof, SharedSeal
 from lib.hub_tables import Tables
@@ -30,6 +28,7 @@ from lib.push_shared_redis import PoolStore
 from lib.push_sharing import Sharing
 from lib.service_scheduling import breathe
 from lib.settings_registry import ClusterSettings
+from lib.worker_asking import Asking
 from lib.worker_crew import Crew
 from lib.worker_links import WorkerLinks
 from lib.worker_state import Worker
@@ -108,16 +107,13 @@ class AskedLists:
         """`send` sends the main process a message, with a descriptor or without."""
         self._send = send
         self._numbers = 0
-        self._waiting: dict[int, AsyncResult] = {}
+        self._asking = Asking()
 
     def hear(self, message: Message, *files: int) -> None:
         """Take a reply. Its file is ours from here on."""
-        waiting = self._waiting.pop(message["number"], None)
-        if waiting is not None:
-            waiting.set((message, files))
-            return
-        for file in files:
-            worker_channel.shut(file)
+        if not self._asking.hear(message["number"], (message, files)):
+            for file in files:
+                worker_channel.shut(file)
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -151,16 +147,14 @@ class AskedLists:
     def _ask(self, router: str, stamp: int, text: bytes | None = None) -> tuple[Message, bytes]:
         """(its reply, the list as it is now). Raises OSError."""
         self._numbers += 1
-        number, waiting = self._numbers, AsyncResult()
-        self._waiting[number] = waiting
         message = {
             "did": "pool",
-            "number": number,
+            "number": self._numbers,
             "router": router,
             "stamp": stamp,
             "writes": text is not None,
         }
-        try:
+        with self._asking.about(self._numbers) as waiting:
             if text is None:
                 self._send(message)
             else:
@@ -171,8 +165,6 @@ class AskedLists:
                     worker_channel.shut(file)
             if not waiting.wait(SECONDS):
                 raise OSError(110, f"{NAME} does not answer")
-        finally:
-            self._waiting.pop(number, None)
         found, files = waiting.value
         return found, b"".join([worker_channel.read(file, breathe) for file in files])
 

@@ -562,6 +562,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ctl_explain",
         "service_watchdog",
         "worker_ask",
+        "worker_asking",
         "worker_capture",
         "worker_changes",
         "worker_cluster",

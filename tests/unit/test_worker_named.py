@@ -151,7 +151,7 @@ def test_without_a_reply_it_is_refused(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(worker_named, "SECONDS", 0.01)
     world.is_deaf = True
     assert world.named(1)[0] is Refusal.NO_WORKER
-    assert not world.asked[1]._waiting
+    assert not world.asked[1]._asking._waiting
     world.asked[1].hear({"connection": 1, "refusal": ""})  # too late
 
 

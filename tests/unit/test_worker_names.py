@@ -173,4 +173,4 @@ def test_without_an_answer_of_the_main_process_nobody_is_let_in(
     world.crew.heard["name"] = lambda worker, message: None
     with ExitStack() as name:
         assert world.take(1, name) == (Status.SERVICE_UNAVAILABLE, "the main process does not answer")
-    assert not world.asked[1]._waiting
+    assert not world.asked[1]._asking._waiting
