@@ -26,6 +26,7 @@ _FALLBACK, _REMOTE_KEY = 1, 2  # MPTCP_INFO_FLAG_*
 _WRITTEN_ACKED = struct.Struct("=QQ")  # mptcpi_write_seq, mptcpi_snd_una
 _UNACKED = struct.Struct("=24xI92xQ16xI")  # linux/tcp.h: tcpi_unacked, tcpi_bytes_acked, tcpi_notsent_bytes
 _BYTES = struct.Struct("=QQ")  # at 64: mptcpi_bytes_received, mptcpi_bytes_acked
+_RCV_SPACE = struct.Struct("=96xI")  # linux/tcp.h: tcpi_rcv_space
 _FIGURES = struct.Struct(
     "=68xI28xI16xQQ20xIQ"
 )  # tcpi_rtt, total_retrans, bytes_acked, bytes_received, data_segs_out, delivery_rate
@@ -85,6 +86,12 @@ def flight(sock: Any) -> Flight:
         return NO_FLIGHT
     out, quiet, rtt, resent, acked, delivered, twice, ahead = _FLIGHT.unpack(info.ljust(_FLIGHT.size, b"\0"))
     return Flight(bool(out), acked + delivered, quiet / 1e3, rtt / 1e6, resent - twice + ahead)
+
+
+def read_in_a_trip(sock: Any) -> int:
+    """Most bytes that were read in a round trip so far (tcpi_rcv_space); 1 where the kernel cannot say."""
+    info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RCV_SPACE.size)
+    return max(1, _RCV_SPACE.unpack(info)[0]) if len(info) == _RCV_SPACE.size else 1
 
 
 def unread(sock: Any) -> int:

@@ -25,6 +25,7 @@ from lib.log_dedup import OUTAGE
 from lib.log_events import Entry
 from lib.log_setup import say
 from lib.settings_transport import AUTO, SYSTEM
+from lib.stream_figures import read_in_a_trip
 
 T = TypeVar("T")
 
@@ -46,9 +47,7 @@ TCP_NOTSENT_LOWAT, _TCP_RTO_MAX_MS, _TCP_RTO_MIN_US = 25, 44, 45  # linux/tcp.h
 _SO_MAX_PACING_RATE, _ANY_PACE = 47, 0xFFFF_FFFF  # asm-generic/socket.h; as 32 bits, which every kernel takes
 _AT_ONCE = struct.pack("=ii", 1, 0)  # struct linger, sys/socket.h
 _SO_BUF_LOCK, _RCVBUF_LOCKED = 72, 2  # asm-generic/socket.h, linux/socket.h
-_SO_MEMINFO = (
-    55  # asm-generic/socket.h; the first number is what lies in the receive buffer (linux/sock_diag.h)
-)
+_SO_MEMINFO = 55  # asm-generic/socket.h; its first number: what lies in the receive buffer (sock_diag.h)
 _BEYOND_BOUND = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_*BUFFORCE of asm-generic/socket.h
 _FIRST_UNREAD, _MUCH_UNREAD = 1 << 17, 1 << 24
 """Bytes from which the kernel lets a receive buffer grow again, and more than anybody may have
@@ -199,6 +198,9 @@ def _unlock(sock: Any) -> bool:
         if error.errno not in _UNKNOWN:
             raise
         return False
+    # From here it would grow only for one that is faster than it has ever been (tcp_rcv_space_adjust).
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2 * read_in_a_trip(sock))  # makes room at once
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     return True
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lib import service_privileges, stream_options
+from lib import service_privileges, stream_figures, stream_options
 from lib.settings_transport import AUTO, SYSTEM
 from lib.stream_options import ASK_SECONDS, congestion, missing, restart_bbr, suit_congestion, use_congestion
 
@@ -192,6 +192,22 @@ def test_a_receive_buffer_that_was_held_grows_again(
         if has_option:
             assert not reader.getsockopt(socket.SOL_SOCKET, stream_options._SO_BUF_LOCK)
     stream_options.set_unread(reader, 0)  # nothing is raised about a closed one
+
+
+def test_a_receive_buffer_that_was_held_has_room_again_for_what_was_read_in_a_round_trip() -> None:
+    """By itself the kernel lets it grow only for a connection that becomes faster than it has ever been: one of
+    200 Mbit/s that had cost too much for a moment stayed at 62."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        writer = socket.create_connection(listener.getsockname())
+        reader, _ = listener.accept()
+    with writer, reader:
+        sizes(reader, writer)
+        had = stream_figures.read_in_a_trip(reader)
+        stream_options.set_unread(reader, 1 << 14)
+        assert reader.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 1 << 15 < had
+        stream_options.set_unread(reader, 0)
+        assert reader.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 2 * had, "before anything is read"
+        assert reader.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1, "and a byte wakes who waits"
 
 
 def test_a_closed_socket_has_none(sock: socket.socket) -> None:
