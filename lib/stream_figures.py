@@ -89,9 +89,10 @@ def flight(sock: Any) -> Flight:
 
 
 def read_in_a_trip(sock: Any) -> int:
-    """Most bytes that were read in a round trip so far (tcpi_rcv_space); 1 where the kernel cannot say."""
+    """Most bytes that were read in a round trip so far. Raises OSError."""
     info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RCV_SPACE.size)
-    return max(1, _RCV_SPACE.unpack(info)[0]) if len(info) == _RCV_SPACE.size else 1
+    size: int = _RCV_SPACE.unpack(info)[0]
+    return size
 
 
 def unread(sock: Any) -> int:

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +159,16 @@ def test_what_a_listening_socket_accepts_has_its_congestion_control() -> None:
             assert congestion(accepted) == OTHER
 
 
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection on this machine; closed afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        writer = socket.create_connection(listener.getsockname())
+        reader, _ = listener.accept()
+    with writer, reader:
+        yield writer, reader
+
+
 def sizes(reader: socket.socket, writer: socket.socket) -> set[int]:
     """The sizes of a receive buffer while 16 MB go through it, as fast as both ends can."""
     seen, left = set(), 1 << 24
@@ -181,10 +191,7 @@ def test_a_receive_buffer_that_was_held_grows_again(
     """What a traffic limit under 1 MB/s sets is not left behind where a reload lifts the limit."""
     if not has_option:
         monkeypatch.setattr(stream_options, "_SO_BUF_LOCK", 9999)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        writer = socket.create_connection(listener.getsockname())
-        reader, _ = listener.accept()
-    with writer, reader:
+    with connected() as (writer, reader):
         stream_options.set_unread(reader, 1 << 15)
         assert sizes(reader, writer) == {1 << 16}, "the kernel keeps twice as many, and grows nothing"
         stream_options.set_unread(reader, 0)
@@ -197,10 +204,7 @@ def test_a_receive_buffer_that_was_held_grows_again(
 def test_a_receive_buffer_that_was_held_has_room_again_for_what_was_read_in_a_round_trip() -> None:
     """By itself the kernel lets it grow only for a connection that becomes faster than it has ever been: one of
     200 Mbit/s that had cost too much for a moment stayed at 62."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        writer = socket.create_connection(listener.getsockname())
-        reader, _ = listener.accept()
-    with writer, reader:
+    with connected() as (writer, reader):
         sizes(reader, writer)
         had = stream_figures.read_in_a_trip(reader)
         stream_options.set_unread(reader, 1 << 14)
@@ -353,10 +357,7 @@ def test_a_refusal_says_what_to_do(
 
 
 def test_a_receive_buffer_shrinks_only_as_what_lies_in_it_is_read() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        writer = socket.create_connection(listener.getsockname())
-        reader, _ = listener.accept()
-    with writer, reader:
+    with connected() as (writer, reader):
         writer.setblocking(False)
         with suppress(BlockingIOError):
             while True:
@@ -396,10 +397,7 @@ def test_what_is_not_acknowledged_is_sent_again_after_seconds() -> None:
 
 def test_a_connection_that_is_given_up_is_reset_though_something_is_not_sent() -> None:
     """Its end would stand behind that."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        writer = socket.create_connection(listener.getsockname())
-        reader, _ = listener.accept()
-    with writer, reader:
+    with connected() as (writer, reader):
         writer.setblocking(False)
         with suppress(BlockingIOError):
             while True:
