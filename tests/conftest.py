@@ -13,7 +13,6 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -35,6 +34,8 @@ settings.register_profile("random", deadline=None, database=None, print_blob=Tru
 settings.load_profile("same")
 
 _ROOT_FIXTURES = frozenset({"namespace", "topology"})
+_running: list[IO[str]] = []
+"""The lock of the test that runs, and of no more than it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Beside the unit tests, which are short: first, all by one worker, while the others need not wait for long. Else
     # last: a worker that steals one of them from another (--dist worksteal) would wait for a long test elsewhere.
     are_quick = sum("unit" in item.path.parts for item in items) > len(items) // 2
-    items.sort(key=lambda item: (item.get_closest_marker("alone") is None) is are_quick)
+    items.sort(key=lambda item: _is_alone(item) is not are_quick)
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root, for TUN devices and network namespaces")
@@ -89,6 +90,33 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Let no test that is marked alone run beside another one of this run.
+
+    Who wants to begin passes the turnstile, which a test that waits to be alone holds: nobody overtakes it. What is
+    alone and comes next in the same worker goes on at once: all others would wait anew, for one another.
+    """
+    if not hasattr(item.config, "workerinput"):  # without pytest-xdist nothing runs beside it
+        return (yield)
+    common = Path(item.config.option.basetemp).parent
+    if not _running:
+        with _locked(common / "turnstile.lock", fcntl.LOCK_EX):
+            how = fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH
+            _running.append(_locked(common / "running.lock", how))
+    try:
+        return (yield)
+    finally:
+        if not (_is_alone(item) and _is_alone(nextitem)):
+            _running.pop().close()
+
+
+def _is_alone(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """After all that pytest says: how many tests a real GOST, or a systemd-resolved, would have run."""
     yield
@@ -110,25 +138,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         if skipped:
             tests = "1 test was" if skipped == 1 else f"{skipped} tests were"
             reporter.write_line(f"{tests} skipped for want of {what}")
-
-
-@pytest.fixture(autouse=True)
-def beside_others(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> Iterator[None]:
-    """Let no test that is marked alone run beside another one of this run.
-
-    Who wants to begin passes the turnstile, which a test that waits to be alone holds: nobody overtakes it.
-    """
-    if worker_id == "master":
-        yield
-        return
-    common = tmp_path_factory.getbasetemp().parent
-    how = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
-    with ExitStack() as locks:
-        with _locked(common / "turnstile.lock", fcntl.LOCK_EX):
-            locks.enter_context(_locked(common / "running.lock", how))
-        yield
 
 
 @pytest.fixture(autouse=True)

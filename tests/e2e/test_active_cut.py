@@ -1,4 +1,7 @@
-"""The way between a client and one of its two hubs is cut, without a word: both hubs live, and reach everybody else."""
+"""A way is bad, or cut without a word: of a client and one of its two hubs, of a hub and Redis.
+
+tests/faults/test_cut_faults has more of the kind, and waits until each cut was noticed and is over.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.e2e.test_active import Active, active, paths, port, states
+from tests.e2e.test_cluster import REDIS
 from tests.support import numbered
 from tests.support.netns import HOST_1, HUB_TO_HOST_1, Topology
 from tests.support.program import OVERLAY_1, OVERLAY_2, reach, wait_for
@@ -78,32 +82,6 @@ def meet(active: Active, other: str) -> tuple[str, int]:
     return control, home
 
 
-@pytest.mark.alone
-def test_a_way_that_is_cut_costs_a_flow_less_than_a_second(active: Active) -> None:
-    cut_both_ways(active, "third")  # tests/faults has the other hub
-
-
-def cut_both_ways(active: Active, other: str) -> None:
-    """Each end moves what it sends. When the way is there again, it is used again, and flows stay where they are."""
-    topology = active.topology
-    control, home = meet(active, other)
-    with ExitStack() as stack:
-        flows = begin(stack, topology, 8)
-        with rules(topology, home, "drop"):
-            numbered.wait(flows, 150)
-            gaps = [flow.longest_gap for flow in flows]
-            assert sorted(states(control)) == ["all flows", "silent"]
-            lines = active.hubs[home].line_count()
-        wait_for(lambda: sorted(states(control)) == sorted(USED), 60)
-        active.hubs[home].wait_line("reached here again", timeout=60, after=lines)
-        numbered.wait(flows, 50)
-        for flow in flows:
-            flow.end()
-    assert max(gaps) < 1.5, "0.5 s; a connection within the tunnel is tried again after 0.2, 0.6 and 1.4 s"
-    assert flows[-1].numbers == list(range(flows[-1].sent)), "of a connection everything arrives"
-    assert all(len(set(flow.numbers)) == len(flow.numbers) for flow in flows), "nothing twice"
-
-
 def test_a_way_that_is_bad_but_lives_moves_nothing(active: Active) -> None:
     """It loses 5 % each way; then the hub stands still for 0.3 s, again and again."""
     topology = active.topology
@@ -124,3 +102,30 @@ def test_a_way_that_is_bad_but_lives_moves_nothing(active: Active) -> None:
     for number, hub in active.hubs.items():
         said = [line for line in hub.text().splitlines()[lines[number] :] if "host-1" in line]
         assert said == [], "no hub takes it for silent"
+
+
+@pytest.mark.parametrize("way", ["saddr", "daddr"], ids=["its replies are lost", "what is asked is lost"])
+def test_one_direction_of_a_hub_and_redis(active: Active, way: str) -> None:
+    """It is as where both directions are cut: what is known goes on, and all is right again soon after."""
+    topology = active.topology
+    active.hubs.pop(2).stop(signal.SIGTERM)
+    active.start_hub(2, redis=REDIS.replace("127.0.0.1", "127.0.0.2"))
+    active.host(1, 1)
+    active.host(2, 2)
+    reach(topology.host_1, OVERLAY_2)
+    active.wait_known(1, 1)
+    lines = active.hubs[2].line_count()
+    with numbered.udp(topology.host_1, topology.host_2, OVERLAY_1, OVERLAY_2, 7001) as flow:
+        flow.wait(20)
+        hook = {"saddr": "input", "daddr": "output"}[way]
+        topology.hub.run(
+            "nft",
+            f"table inet cut {{ chain wire {{ type filter hook {hook} priority 0; ip {way} 127.0.0.2 drop; }}; }}",
+        )
+        active.hubs[2].wait_line("what is known of other hubs goes on", 20, lines)
+        flow.wait(50)
+        assert active.other(1)["live"], "its lease goes on by the link"
+        topology.hub.run("nft", "delete table inet cut")
+        wait_for(lambda: not active.status(2)["error"], 10)
+        flow.wait(20)
+    assert flow.lost == []
