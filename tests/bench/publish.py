@@ -1,7 +1,9 @@
 """Writes the tables and pictures of the pages, and the figures that they show, from runs of the benchmarks.
 
     .venv/bin/python tests/bench/publish.py build/bench.json     into the README
-    .venv/bin/python tests/bench/publish.py build/wires.json     into the README, and all of it into RESULTS.md
+    .venv/bin/python tests/bench/publish.py build/wires.json …   into the README, and all of it into RESULTS.md
+
+Hours over wires may be had in parts: several files of a day, each of other wires, are published as one.
 
 Knows: which columns and rows a reader of the README sees. Refuses to know: how figures came about.
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +72,11 @@ def wire_pages(whole: Mapping[str, Any]) -> dict[Path, str]:
     shown = {wire: whole["wires"][wire]["figures"] for wire in WIRES if wire in whole["wires"]}
     about = ["", wire_report.about(whole), ""]
     picture = f"![Throughput over loss, and pings beside an upload]({WIRE_STEM.relative_to(ROOT)}.svg)"
-    command = f"Made by `tests/bench/wires.py {whole['command']}`, then `tests/bench/publish.py`."
+    made = [f"`tests/bench/wires.py {command}`" for command in whole["command"].splitlines()]
+    how = f"Made by {', '.join(made)}, then `tests/bench/publish.py`."
     return {
         README: "\n".join([picture, "", *wire_report.short_table(shown), *about]),
-        RESULTS: "\n".join([command, "", *wire_report.tables(whole), "", *wire_report.bars(whole), *about]),
+        RESULTS: "\n".join([how, "", *wire_report.tables(whole), "", *wire_report.bars(whole), *about]),
     }
 
 
@@ -110,18 +113,38 @@ def _number(value: float) -> str:
 
 def main() -> int:
     """Write what the run is for; returns the exit status."""
-    whole = json.loads(Path(sys.argv[1]).read_text())
-    if whole["quick"]:
+    parts = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    if any(part["quick"] for part in parts):
         print("bench: that was a quick run: its figures mean nothing", file=sys.stderr)
         return 2
-    if "wires" in whole:
-        _publish_wires(whole)
+    if all("wires" in part for part in parts):
+        try:
+            _publish_wires(joined(parts))
+        except ValueError as wrong:
+            print(f"bench: {wrong}", file=sys.stderr)
+            return 2
         return 0
+    (whole,) = parts
     kept = _without(whole, "bars")
     FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
     print(*plot.draw(kept, STEM))
     put_between(README, BEGIN, END, table(kept))
     return 0
+
+
+def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Runs over different wires as one run. Raises ValueError where they are not alike, or have a wire in common."""
+    whole = dict(parts[0])
+    for part in parts[1:]:
+        for what in ("each", "rounds", "machine"):
+            if part[what] != whole[what]:
+                raise ValueError(f"they differ in {what!r}: {whole[what]}, {part[what]}")
+        if both := whole["wires"].keys() & part["wires"].keys():
+            raise ValueError(f"there are two runs over {', '.join(sorted(both))}")
+        whole["wires"] = whole["wires"] | part["wires"]
+        whole["command"] += f"\n{part['command']}"
+        whole["seconds"] += part["seconds"]
+    return whole
 
 
 def _publish_wires(whole: dict[str, Any]) -> None:

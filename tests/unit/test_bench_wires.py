@@ -280,3 +280,22 @@ def test_what_is_published_says_how_to_make_it_again() -> None:
     assert "| 20 Mbit/s, no loss: TCP, 1 stream, Mbit/s | 18 | 19 |" in pages[publish.README]
     assert "upload, under a download, median ms | 42 / 70 | 41 |" in pages[publish.README]
     assert "100, then 5" not in pages[publish.README]
+
+
+def test_runs_over_different_wires_are_published_as_one() -> None:
+    one, other = whole(), whole()
+    other["command"], other["wires"] = "--wires 200", {"200": other["wires"].pop("20")}
+    run = publish.joined([one, other])
+    assert list(run["wires"]) == [*one["wires"], "200"]
+    assert run["seconds"] == one["seconds"] + other["seconds"]
+    page = publish.wire_pages(run)[publish.RESULTS]
+    assert page.startswith("Made by `tests/bench/wires.py --wires 20`, `tests/bench/wires.py --wires 200`, then")
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "says"),
+    [("rounds", 99, "differ in 'rounds'"), ("each", 1, "differ in 'each'"), ("quick", False, "two runs over")],
+)
+def test_runs_that_are_not_alike_are_not_published_as_one(what: str, value: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        publish.joined([whole(), whole() | {what: value}])
