@@ -372,3 +372,7 @@ class Client:
     def leave(self, session: ClientSession, hold: bool) -> None:
         """The session's hub asks for another session in place of it (DRAIN): move, to another node first."""
         self._paths.leave(session, hold)
+
+    def unreached(self, session: ClientSession, addresses: tuple[bytes, ...]) -> None:
+        """A session's hub has a way to all addresses now but these (packed): others are sent to those by."""
+        self._paths.unreached(session, addresses)

@@ -7,11 +7,14 @@ A flow whose first packet came from a hub goes back by the same session, so that
 both directions. A session is a number here, another one for each session that there ever was; flows of one
 that cannot be used any more are given another one with their next packet. Fragments, and packets without
 ports, are known by their two addresses alone.
+
+A hub may say that it has no way to some addresses now (UNREACHED): flows to them go by another session, where
+one is with a hub that has not said so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Iterable
 from struct import Struct
 
 from lib import packet as ip
@@ -21,6 +24,8 @@ from lib.packet import Buffer
 
 MAX_FLOWS = 16384
 """Flows that are remembered; past that the oldest is forgotten, and gets the preferred session again."""
+UNREACHED_SECONDS = 30.0
+"""How long a hub's word counts that it has no way to an address."""
 
 _PLAIN, _PLAIN_SIZE = Struct("!HBxHxxHxB2x12s").unpack_from, 26
 """A frame with an IPv4 packet without options: LEN, first byte, total length, fragment bits, protocol,
@@ -29,7 +34,7 @@ _HEADED, _HEADED_SIZE = Struct("!10xBxHxxHxB2x12s").unpack_from, 34
 """A content with a virtio-net header before the same."""
 _FRAGMENT = 0x3FFF
 _PORTED = (ip.TCP, ip.UDP)
-_IPV6_HEADER = 40
+_IPV6_HEADER, _IPV6_PAIR = 40, 32
 
 
 class Flows:
@@ -37,11 +42,13 @@ class Flows:
 
     def __init__(self, most: int = MAX_FLOWS) -> None:
         self._sessions: BoundedDict[bytes, int] = BoundedDict(most)
+        self._unreached: dict[int, tuple[frozenset[bytes], float]] = {}
+        """Session -> the addresses that its hub has no way to, and until when that counts."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def split(self, buffer: Buffer, preferred: int, usable: Container[int]) -> dict[int, list[Buffer]]:
+    def split(self, buffer: Buffer, preferred: int, usable: Collection[int]) -> dict[int, list[Buffer]]:
         """Sort whole frames by their sessions, in their order: session -> pieces of the buffer.
 
         A flow that has none, or one that is not in `usable`, gets the preferred one.
@@ -59,6 +66,8 @@ class Flows:
                     session = preferred
                     if flow:
                         sessions.remember(flow, session)
+                if self._unreached:
+                    session = self._that_reaches(flow, session, (preferred, *usable))
                 if session != before:
                     if at > begin:
                         found.setdefault(before, []).append(view[begin:at])
@@ -67,6 +76,36 @@ class Flows:
         if whole > begin:
             found.setdefault(before if before >= 0 else preferred, []).append(view[begin:whole])
         return found
+
+    def unreached(self, session: int, addresses: Iterable[bytes], now: float) -> frozenset[bytes]:
+        """A session's hub has a way to all addresses but these (packed). `now`: seconds of a steady clock.
+
+        Returns those that it has not said so of before.
+        """
+        before, _ = self._unreached.pop(session, (frozenset(), 0.0))
+        there = frozenset(addresses)
+        if there:
+            self._unreached[session] = there, now + UNREACHED_SECONDS
+        return there - before
+
+    def tidy(self, now: float) -> None:
+        """Forget what hubs have said too long ago; to be called now and then."""
+        for session in [one for one, (_, until) in self._unreached.items() if now >= until]:
+            del self._unreached[session]
+
+    def _that_reaches(self, flow: bytes, session: int, others: Iterable[int]) -> int:
+        """The session that a flow has from now on: another one where its hub has no way to the address."""
+        address = _destination(flow)
+        if not self._is_unreached(session, address):
+            return session
+        for other in others:
+            if not self._is_unreached(other, address):
+                self._sessions.remember(flow, other)
+                return other
+        return session
+
+    def _is_unreached(self, session: int, address: bytes) -> bool:
+        return session in self._unreached and address in self._unreached[session][0]
 
     def came(self, buffer: Buffer, start: int, end: int, session: int) -> None:
         """Note the flows of the whole frames in buffer[start:end], which came by a session."""
@@ -96,6 +135,11 @@ def _flow(view: memoryview, at: int, whole: int) -> tuple[bytes, int]:
         if first == 0x45 and total >= 28 and protocol in _PORTED and not fragment & _FRAGMENT:
             return (flow if start + 24 <= after else b""), after
     return _other(view, start, min(after, whole)), after
+
+
+def _destination(flow: bytes) -> bytes:
+    """The destination address in the key of a flow; empty in that of none."""
+    return flow[4:8] if len(flow) < _IPV6_PAIR else flow[16:_IPV6_PAIR]
 
 
 def _other(view: memoryview, start: int, end: int) -> bytes:

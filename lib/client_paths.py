@@ -31,7 +31,7 @@ from lib.client_session import ClientSession
 from lib.log_dedup import BUSY
 from lib.log_events import Entry
 from lib.log_setup import say
-from lib.packet import Buffer
+from lib.packet import Buffer, format_address
 from lib.service_supervisor import Task, keep
 from lib.session_lane_sender import LaneSender
 from lib.settings import ClientSettings, NodeSettings
@@ -166,6 +166,17 @@ class Paths:
             session.sender.close("it is with the same hub as another session of this client")
         self._settle()
 
+    def unreached(self, session: ClientSession, addresses: tuple[bytes, ...]) -> None:
+        """A session's hub has a way to all addresses now but these (packed): flows to them go by others."""
+        number = self._sessions.get(session)
+        if number is not None and (new := self._flows.unreached(number, addresses, time.monotonic())):
+            name, where = self._client.settings.name, format_address(min(new))
+            say(
+                Entry.NO_WAY, "service %s: hub %s has no way to %s now", name, session.peer, where,
+                fold=name, habit=BUSY, service=name, host=self._client.settings.host, hub=session.peer,
+                address=where,
+            )  # fmt: skip
+
     @property
     def takes(self) -> tuple[int, int]:
         """(offload bits, size of contents) that every hub takes to which packets are sent."""
@@ -273,6 +284,7 @@ class Paths:
 
     def _look(self, now: float) -> None:
         """See who is nearest, and who is silent."""
+        self._flows.tidy(now)
         used, self._used = self._used, set()
         self._silent = self._pulses.look(self._sessions, used, now)
         if self._pulses.is_busy:
@@ -283,7 +295,9 @@ class Paths:
         """See which sessions there are, and which of them are used from now on."""
         live = {one.session: one for one in self._slots if one.session is not None}
         for session in [session for session in self._sessions if session not in live]:
-            self._pulses.forget(self._sessions.pop(session))
+            number = self._sessions.pop(session)
+            self._pulses.forget(number)
+            self._flows.unreached(number, (), 0.0)
             self._aside.pop(session, None)
         known = {self._sessions[session]: one for session, one in live.items() if session in self._sessions}
         chosen = self._chosen(known)

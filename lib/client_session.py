@@ -8,7 +8,7 @@ Refuses to know: which hub is dialled and when again (client), packets (client_d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import gevent
@@ -20,7 +20,6 @@ from lib import (
     client_downlink,
     framing,
     ids,
-    packet_icmp,
     service_supervisor,
     wire_control,
 )
@@ -51,7 +50,6 @@ from lib.settings import (
     DEFAULT_QUEUE_SECONDS,
     ClientSettings,
     DeviceSettings,
-    Interface,
     NodeSettings,
 )
 from lib.stream_layer import AnyStream
@@ -110,6 +108,9 @@ class Owner(Protocol):
 
     def leave(self, session: ClientSession, hold: bool) -> None:
         """Open another session, because this session's hub has asked for that (DRAIN)."""
+
+    def unreached(self, session: ClientSession, addresses: tuple[bytes, ...]) -> None:
+        """A session's hub has a way to all addresses now but these (packed)."""
 
 
 class ClientSession:
@@ -197,9 +198,10 @@ class ClientSession:
         client, feature = self._client, wire_control.Feature
         client.tell_gateway(self, None)  # what the hub says of them is judged anew
         device = client.device_settings
-        more = feature.DUMMY_SOURCE if self._takes_dummies(device.addresses) else 0
+        more = feature.DUMMY_SOURCE if client.transit.takes_dummies(device.addresses) else 0
         more |= feature.LANES if self._lane.wanted else 0
         more |= feature.SETTINGS if client.push.asks(self) else 0
+        more |= feature.UNREACHED if client.settings.active > 1 else 0
         cipher = self._datagrams.offer()
         self.control.greet(self.instance, client.offloads, device.mtu, more=more, cipher=cipher)
 
@@ -207,11 +209,6 @@ class ClientSession:
         """Set the device again to what this hub takes: a session that was to take its place did not begin."""
         self._client.use_offloads()
         self._client.tell_gateway(self, self._prefixes)
-
-    def _takes_dummies(self, addresses: Sequence[Interface]) -> bool:
-        """Whether an ICMP error from a dummy address reaches this host; a strict rp_filter would drop it."""
-        own = next((one.ip.packed for one in addresses if one.version == 4), None)
-        return own is not None and self._client.transit.lets_in(packet_icmp.DUMMY_IPV4, own)
 
     def run(self) -> str:
         """Receive and deliver until the session ends; returns why it did."""
@@ -364,6 +361,8 @@ class ClientSession:
                 self._datagrams.given(message)
             elif isinstance(message, wire_control.Advice):
                 self._heed(message)
+            elif isinstance(message, wire_control.Unreached):
+                self._client.unreached(self, message.addresses)
 
     def _heed(self, advice: wire_control.Advice) -> None:
         """Log what the hub finds wrong with our name or router.id, where it has not said so before."""

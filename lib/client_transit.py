@@ -14,13 +14,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
-from lib import framing, packet_offload
+from lib import framing, packet_icmp, packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.counters import Traffic
 from lib.forward_drop_reasons import Reason
 from lib.packet import format_address
 from lib.packet_text import head_of_frame
 from lib.prefixes import Prefix, covers, text
+from lib.settings import Interface
 
 BELIEVED_SECONDS = 5.0
 """The kernel is asked again after so many seconds: somebody may have changed a setting meanwhile."""
@@ -87,9 +88,13 @@ class Transit:
         if known is not None and known[0] is not None:
             self._count(view[pos:end], now)
 
-    def lets_in(self, source: bytes, destination: bytes) -> bool:
-        """Whether the kernel would let a packet with these packed addresses in from the tunnel."""
-        return self._ask(source, destination) is None
+    def takes_dummies(self, addresses: Sequence[Interface]) -> bool:
+        """Whether an ICMP error from a dummy address reaches this host; a strict rp_filter would drop it.
+
+        `addresses` are those of the device.
+        """
+        own = next((one.ip.packed for one in addresses if one.version == 4), None)
+        return own is not None and self._ask(packet_icmp.DUMMY_IPV4, own) is None
 
     def warnings(self, now: float) -> list[str]:
         """What has been dropped lately and would be dropped now, a line for each reason.

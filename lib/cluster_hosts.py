@@ -18,7 +18,7 @@ both directions. A hub that no link reaches is passed over where a host has anot
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from lib.cluster_places import Place
 from lib.cluster_receive import Receiver
 from lib.cluster_registry import MAX_HUBS
 from lib.cluster_silence import Silences
+from lib.cluster_unreached import Tellings
 from lib.cluster_ways import Claims, Registry, Send, Way
 from lib.counters import Traffic
 from lib.forward_enter import enter
@@ -99,6 +100,7 @@ class Hosts:
         """Hubs that no link reaches now."""
         self._strangers: BoundedDict[tuple[bytes, str], Attachment] = BoundedDict(MAX_HOSTS)
         self._silences = Silences(self._heard_or_not)
+        self._tellings = Tellings()
 
     # --- what forwarding asks
 
@@ -114,6 +116,7 @@ class Hosts:
             self.lost[hub] = None
         else:
             self.lost.pop(hub, None)
+            self._tellings.reached(hub)
         self.changed([place for place, there in self._attachments.items() if hub in there or not is_it])
 
     def elsewhere(self, namespace: Namespace) -> LinkedHosts:
@@ -135,11 +138,17 @@ class Hosts:
                 while self._count > MAX_HOSTS and (oldest := next(iter(self._attachments))) != place:
                     self._end(oldest)
             found = there[hub] = self._made(namespace, host, hub)
-            found.sender = Way(found, self.send)
+            found.sender = Way(found, self._pass)
             if self.by_datagrams is not None:
                 found.by_datagrams = partial(self.by_datagrams, hub, namespace.id)
             FarHost(self._owner, found)
         return found
+
+    def _pass(self, hub: str, attachment: Attachment, buffers: Sequence[Buffer]) -> None:
+        """Send a run of whole frames to a hub; where no link reaches it, tell those whose they are."""
+        if self.lost and hub in self.lost:
+            self._tellings.passing(hub, attachment.namespace, buffers)
+        self.send(hub, attachment, buffers)
 
     def counts(self, hub: str) -> Traffic:
         """The counts of all hosts at a hub."""
@@ -301,6 +310,7 @@ class Hosts:
     def withdraw(self, attachment: Attachment) -> None:
         """A session here is not to be reached by others any more."""
         self._silences.forget(attachment)
+        self._tellings.forget(attachment)
         place = attachment.namespace.id, attachment.host
         newest = self._newest(attachment)
         if newest is not None:

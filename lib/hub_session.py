@@ -301,6 +301,7 @@ class HubSession:
         attachment = self.attachment
         attachment.instance = hello.instance
         attachment.takes_dummies = bool(hello.features & wire_control.Feature.DUMMY_SOURCE)
+        attachment.takes_unreached = bool(hello.features & wire_control.Feature.UNREACHED)
         attachment.mtu = min(
             hello.mtu or framing.MAX_CONTENT, framing.MAX_CONTENT - packet_offload.HEADER_SIZE
         )

@@ -204,6 +204,7 @@ class Entry(Enum):
         "the hub asks for another session in place of this one: it ends, or somebody drains the host",
     )
     HUB_PREFERRED = "hub-preferred", "info", "service host hub reason", "a client's new flows go by this hub"
+    NO_WAY = "no-way", "warning", "service host hub address", "a client's hub does not reach an address now"
     NOT_MOVED = (
         *("not-moved", "debug", "service reason"),
         "a client tried another hub beside the present one, and got no session",

@@ -71,6 +71,8 @@ class Attachment:
     """Whether the peer has said HELLO, and so may send virtio-net headers."""
     takes_dummies: bool = False
     """Whether ICMP errors from a dummy address reach the peer's host; of a GOST peer nobody knows."""
+    takes_unreached: bool = False
+    """Whether the peer wants to know to which addresses this hub has no way (cluster_unreached)."""
     mtu: int = 0
     """Largest single packet the peer takes, bytes."""
     is_here: bool = True

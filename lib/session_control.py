@@ -31,12 +31,13 @@ from lib.wire_control import (
     Switch,
     Window,
 )
+from lib.wire_unreached import Unreached
 
 SHORT = 32
 """Bytes of a content that is quickly read, as those are of which there may be many: PING, PONG, DRAIN."""
 MOST_READ = 16
 """Short ones of a type that are read in a turn: the last. It may bring 6,000, and each takes 1 to 6 µs."""
-ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window
+ForRole = Hello | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window | Unreached
 """The messages that mean something else to a hub than to a client, or to a link."""
 
 

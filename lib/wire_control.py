@@ -1,6 +1,7 @@
 """Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE and more (PROTOCOL.md).
 
-Knows: the layout of a control frame and of each message; of SETTINGS only the type (push_settings).
+Knows: the layout of a control frame and of each message; of SETTINGS (push_settings) and UNREACHED
+(wire_unreached) only the type.
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
 
      0      1      2      3
@@ -19,10 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
-from lib import push_settings, wire_fields
+from lib import push_settings, wire_fields, wire_unreached
 from lib.errors import ProtocolError
 from lib.prefixes import Prefix
 from lib.push_settings import Pushed
+from lib.wire_unreached import Unreached
 
 MARK = 0xF0
 INSTANCE_SIZE = 16
@@ -50,6 +52,7 @@ class Type(IntEnum):
     SETTINGS = 8
     SWITCH = 9
     WINDOW = 10
+    UNREACHED = 11
 
 
 class Cipher(IntEnum):
@@ -122,6 +125,8 @@ class Feature(IntFlag):
     """Of a client: it waits for SWITCH after a DRAIN that says so, and replies. Of a hub: it sends SWITCH."""
     WINDOW = 256
     """Of a hub, on a link: it sends no more than WINDOW says."""
+    UNREACHED = 512
+    """Of a client with sessions at several hubs: it reads UNREACHED."""
 
 
 ALL_FEATURES = int(Feature.KEEPALIVE | Feature.DRAIN | Feature.ADVICE | Feature.SWITCH)
@@ -232,7 +237,7 @@ class Window:
     """0 for any number."""
 
 
-Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window
+Message = Hello | Ping | Pong | Drain | Advice | Lane | Datagrams | Pushed | Switch | Window | Unreached
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -387,4 +392,5 @@ _DECODERS: dict[int, Callable[[dict[int, bytes]], Message]] = {
     Type.LANE: _decode_lane,
     Type.SETTINGS: push_settings.decode,
     Type.DATAGRAMS: _decode_datagrams,
+    Type.UNREACHED: wire_unreached.decode,
 }

@@ -68,13 +68,13 @@ def begin(stack: ExitStack, topology: Topology, back: int) -> list[numbered.Numb
 
 
 def meet(active: Active, other: str) -> tuple[str, int]:
-    """host-1 with two hubs, host-2 at a third one or at host-1's home; (where to ask host-1, that home)."""
+    """host-1 with two hubs, host-2 at a third one, at host-1's home or at its second one; (where to ask host-1, home)."""
     topology = active.topology
     active.start_hub(3)
     control = active.both(1, 1, 2)
     wait_for(lambda: states(control) == USED)
     home = home_of(control)
-    end = 3 if other == "third" else home
+    end = {"third": 3, "home": home, "second": 3 - home}[other]
     active.host(2, end)
     reach(topology.host_1, OVERLAY_2)
     for hub in {1, 2} - {end}:

@@ -289,12 +289,18 @@ def test_runs_over_different_wires_are_published_as_one() -> None:
     assert list(run["wires"]) == [*one["wires"], "200"]
     assert run["seconds"] == one["seconds"] + other["seconds"]
     page = publish.wire_pages(run)[publish.RESULTS]
-    assert page.startswith("Made by `tests/bench/wires.py --wires 20`, `tests/bench/wires.py --wires 200`, then")
+    assert page.startswith(
+        "Made by `tests/bench/wires.py --wires 20`, `tests/bench/wires.py --wires 200`, then"
+    )
 
 
 @pytest.mark.parametrize(
     ("what", "value", "says"),
-    [("rounds", 99, "differ in 'rounds'"), ("each", 1, "differ in 'each'"), ("quick", False, "two runs over")],
+    [
+        ("rounds", 99, "differ in 'rounds'"),
+        ("each", 1, "differ in 'each'"),
+        ("quick", False, "two runs over"),
+    ],
 )
 def test_runs_that_are_not_alike_are_not_published_as_one(what: str, value: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):

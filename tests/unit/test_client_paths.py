@@ -260,3 +260,21 @@ def test_a_reload_changes_how_many_there_are(world: World) -> None:
     world.paths.follow(world.settings)
     world.until(lambda: len(world.paths.sessions) == 2)
     assert session.watch is not None
+
+
+def test_what_a_hub_has_no_way_to_goes_by_the_other_one(world: World) -> None:
+    world.start()
+    world.says("node-0")
+    world.says("node-1")
+    home = world.goes(1)
+    other = {"node-0": "node-1", "node-1": "node-0"}[home]
+    far = bytes([10, 0, 0, 2])
+    world.paths.unreached(world.by(home), (far,))
+    assert [fields["address"] for fields in world.said if "address" in fields] == ["10.0.0.2"]
+    assert (world.goes(1), world.goes(2)) == (other, other)
+    world.paths.unreached(world.by(home), ())
+    assert (world.goes(1), world.goes(3)) == (other, home), "a flow stays where it is"
+    world.by(home).sender.close("it has ended")
+    world.until(lambda: home not in [path.session.node.name for path in world.paths.sessions])
+    world.paths.unreached(world.by(other), (far,))
+    assert world.goes(1) == other, "there is no other one"

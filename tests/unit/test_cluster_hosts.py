@@ -9,7 +9,17 @@ from typing import Any
 import gevent
 import pytest
 
-from lib import cluster_silence, cluster_wire, forward, framing, hub_drain, ids, packet_offload
+from lib import (
+    cluster_silence,
+    cluster_unreached,
+    cluster_wire,
+    forward,
+    framing,
+    hub_drain,
+    ids,
+    packet_offload,
+    wire_control,
+)
 from lib.capture_taps import Taps
 from lib.cluster_claims import Claims, Clocks
 from lib.cluster_envelopes import fitting
@@ -26,6 +36,7 @@ from lib.service_scheduling import Pauses
 from lib.service_supervisor import Task
 from lib.session_silence import QUIET_SECONDS, Flight
 from lib.settings_memory import LEAST_FAR_FLOWS
+from lib.wire_unreached import MAX_UNREACHED, Unreached
 from tests.support import packets as p
 from tests.support.routes import table
 
@@ -748,3 +759,110 @@ def test_a_session_that_was_silent_is_used_again_when_the_cluster_is_left(
     assert not two.live
     world.hosts.stop()
     assert two.live
+
+
+def told(session: Attachment) -> list[Unreached]:
+    """What a session here was told, and nothing more from now on."""
+    sender: Any = session.sender
+    frames, sender.frames = sender.frames, []
+    found = [wire_control.decode(frame[2:]) for frame in frames]
+    assert all(isinstance(one, Unreached) for one in found)
+    return found  # type: ignore[return-value]
+
+
+def pass_on(world: World, session: Attachment, destination: str, port: int = 1) -> None:
+    """A session sends a packet, and the hub sends it where it is to go."""
+    frame = framing.encode(p.udp("10.0.0.1", destination, ports=(port, 9)))
+    data, output = bytearray(frame + bytes(framing.SLACK)), Output()
+    forward.scan(session, data, memoryview(data), 0, len(frame), 0.0, output)
+    for target, buffers in output.runs.items():
+        target.sender.send(buffers)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    made = SimpleNamespace(now=100.0)
+    made.monotonic = lambda: made.now
+    monkeypatch.setattr(cluster_unreached, "time", made)
+    return made
+
+
+TWO, THREE = (Unreached((bytes([10, 0, 0, 2]),)), Unreached((bytes([10, 0, 3, 9]),)))
+
+
+def test_a_client_is_told_where_no_link_leads(world: World, clock: SimpleNamespace) -> None:
+    one = world.join("host-1", BESIDE[0])
+    one.takes_unreached = True
+    world.at("hub-2", "host-2")
+    pass_on(world, one, "10.0.0.2")
+    assert told(one) == []
+    world.hosts.unreachable("hub-2", True)
+    pass_on(world, one, "10.0.0.2")
+    assert told(one) == [TWO]
+    clock.now += 0.5
+    pass_on(world, one, "10.0.0.2", 2)
+    assert told(one) == [], "it knows"
+    clock.now += 0.5
+    pass_on(world, one, "10.0.0.2", 2)
+    assert told(one) == [TWO], "it seems to have forgotten"
+    assert len(world.linked) == 4, "and all is sent there: the link may be there again"
+    clock.now += 0.1
+    pass_on(world, one, "10.0.3.9")
+    assert told(one) == [Unreached(TWO.addresses + THREE.addresses)]
+    world.hosts.unreachable("hub-2", False)
+    assert told(one) == [Unreached()]
+    pass_on(world, one, "10.0.0.2", 3)
+    assert told(one) == []
+
+
+def test_each_hub_s_addresses_are_forgotten_with_it(world: World, clock: SimpleNamespace) -> None:
+    one = world.join("host-1", BESIDE[0])
+    one.takes_unreached = True
+    world.at("hub-2", "host-2", namespace=NAMESPACE)
+    world.hosts.unreachable("hub-2", True)
+    pass_on(world, one, "10.0.0.2")
+    world.gone("hub-2", "host-2")
+    world.at("hub-3", "host-2", since=9)
+    world.hosts.unreachable("hub-3", True)
+    clock.now += 0.1
+    pass_on(world, one, "10.0.3.9")
+    assert told(one) == [TWO, Unreached(TWO.addresses + THREE.addresses)]
+    world.hosts.unreachable("hub-2", False)
+    assert told(one) == [THREE]
+    world.domain.leave(one)
+    world.hosts.unreachable("hub-3", False)
+    assert told(one) == [], "its session has ended"
+
+
+def test_who_has_another_hub_or_does_not_want_to_know_is_told_nothing(
+    world: World, clock: SimpleNamespace
+) -> None:
+    one, three = world.join("host-1", BESIDE[0]), world.join("host-3", BESIDE[1])
+    three.takes_unreached = True
+    world.at("hub-2", "host-2", since=5, instance=BESIDE[0])
+    world.hosts.unreachable("hub-2", True)
+    pass_on(world, one, "10.0.0.2")
+    assert told(one) == told(three) == [], "it is no client with several hubs, or an older one"
+    one.takes_unreached = True
+    world.at("hub-3", "host-2", since=6, instance=BESIDE[1])
+    pass_on(world, one, "10.0.0.2")
+    assert told(one) == []
+
+
+def test_a_client_that_tries_everything_is_told_at_a_bounded_rate_and_size(
+    world: World, clock: SimpleNamespace
+) -> None:
+    one = world.join("host-1", BESIDE[0])
+    one.takes_unreached = True
+    world.at("hub-2", "host-2")
+    world.hosts.unreachable("hub-2", True)
+    for number in range(250):
+        clock.now += 0.001
+        pass_on(world, one, f"10.0.3.{number}")
+    found = told(one)
+    assert 5 <= len(found) <= 14
+    for number in range(250):
+        clock.now += 0.1
+        pass_on(world, one, f"10.0.3.{number}")
+    last = told(one)[-1].addresses
+    assert (len(last), last[-1]) == (MAX_UNREACHED, bytes([10, 0, 3, 249]))
