@@ -54,6 +54,7 @@ from lib.settings import (
 )
 from lib.stream_layer import AnyStream
 from lib.wire_relay import Response
+from lib.wire_unreached import Unreached
 
 LINGER, END_LINGER = 1.0, 5.0
 """Seconds for which a session that has been given up is still read, because packets are on the way: one with
@@ -361,7 +362,7 @@ class ClientSession:
                 self._datagrams.given(message)
             elif isinstance(message, wire_control.Advice):
                 self._heed(message)
-            elif isinstance(message, wire_control.Unreached):
+            elif isinstance(message, Unreached):
                 self._client.unreached(self, message.addresses)
 
     def _heed(self, advice: wire_control.Advice) -> None:

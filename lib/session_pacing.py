@@ -36,6 +36,9 @@ STALE_SECONDS = 0.25
 """After a longer pause, and two round trips, nothing is known of the time since the last look."""
 TARGET_SECONDS, MORE_SECONDS = 0.003, 0.001
 """How much longer than the shortest round trip it shall be, and from how much more on it is too long."""
+LOSSY_SECONDS = 0.001
+"""The same on a wire that loses packets. With 1 % lost at 200 Mbit/s 3 ms cost pings 5 ms of two wires, and
+0.5 ms cost the bulk a third."""
 PACKET, PACKETS = 1500, 4
 """On slow wires it may be longer by the time of so many packets: the kernel sends two at a time, the far end
 acknowledges each second one, and the shortest round trip is a small packet's."""
@@ -246,7 +249,8 @@ class Pacing:
 
     def _follow(self, now: float, queue: float, rate: float) -> None:
         """`queue`: by how much the round trip is longer than the shortest, seconds. `rate`: of both."""
-        target = max(TARGET_SECONDS, PACKETS * PACKET / rate) if rate > 0 else TARGET_SECONDS
+        least = LOSSY_SECONDS if now - self._lost_at < CALM_SECONDS else TARGET_SECONDS
+        target = max(least, PACKETS * PACKET / rate) if rate > 0 else least
         if queue <= target + MORE_SECONDS or not rate:
             self._be_short()
             self._raise(rate, queue < target / 2)

@@ -170,11 +170,11 @@ def cut_link(active: Active, sender: int, receiver: int, both_ways: bool = False
     """Drop what a hub sends to another one; no new link comes about meanwhile, as a handshake needs both ways."""
     hub, link = active.topology.hub, {number: 7000 + number for number in (sender, receiver)}
     words = [f"tcp dport {{ {link[sender]}, {link[receiver]} }} tcp flags & (syn | ack) == syn"]
-    for one, other in [(sender, receiver), (receiver, sender)][: 1 + both_ways]:
-        links = connections(active, one, other)
+    for here, there in [(sender, receiver), (receiver, sender)][: 1 + both_ways]:
+        links = connections(active, here, there)
         assert links
         words += [f"tcp sport {near} tcp dport {far}" for near, far in links]
-        words.append(f"udp sport {link[one]} udp dport {link[other]}")
+        words.append(f"udp sport {link[here]} udp dport {link[there]}")
     hub.run("nft", CHAIN.removesuffix("add rule ip cut wire "))
     for one in words:
         hub.run("nft", f"add rule ip cut wire {one} drop")

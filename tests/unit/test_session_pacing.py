@@ -9,6 +9,7 @@ import pytest
 
 from lib.session_pacing import (
     CALM_SECONDS,
+    LOSSY_SECONDS,
     LOST_SECONDS,
     MORE_SECONDS,
     NEAR_SECONDS,
@@ -45,6 +46,8 @@ class Wire:
     delivered: float = 0.0
     came_beside: float = 0.0
     resent: int = 0
+    loses: bool = False
+    """Whether it loses a packet at each step."""
     waits: list[float] = field(default_factory=list)
     """Seconds that packets wait, at each step."""
 
@@ -59,6 +62,7 @@ class Wire:
             self.came_beside += self.beside * STEP
             self.queued = min(self.queued + offered - carried, self.longest * self.rate)
             self.delivered += carried
+            self.resent += self.loses
             self.waits.append(self.queued / self.rate + self.foreign)
             self.pacing.sample(self.now, self.trip(), int(self.came_beside))
         return (self.delivered - before) / seconds / self.rate
@@ -79,6 +83,16 @@ def test_the_queue_on_the_way_is_short_and_the_wire_is_full(mbit: float) -> None
     assert wire.run(10.0) > 0.98
     assert sorted(wire.waits)[len(wire.waits) * 95 // 100] < long(wire.rate) + 0.008
     assert wire.pacing.bound
+
+
+def test_on_a_wire_that_loses_packets_the_queue_is_shorter() -> None:
+    waits = []
+    for loses in (False, True):
+        wire = Wire(200 * MBIT, loses=loses)
+        wire.run(2.0)
+        assert wire.run(10.0) > 0.95
+        waits.append(sorted(wire.waits)[len(wire.waits) * 3 // 4])
+    assert waits[0] - waits[1] > (TARGET_SECONDS - LOSSY_SECONDS) / 2
 
 
 @pytest.mark.parametrize(("first", "then"), [(100, 5), (5, 100), (20, 10), (3, 300)])
