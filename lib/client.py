@@ -374,5 +374,5 @@ class Client:
         self._paths.leave(session, hold)
 
     def unreached(self, session: ClientSession, addresses: tuple[bytes, ...]) -> None:
-        """A session's hub has a way to all addresses now but these (packed): others are sent to those by."""
+        """A session's hub has a way to all addresses now but these (packed): packets to them go by others."""
         self._paths.unreached(session, addresses)

@@ -8,8 +8,9 @@ both directions. A session is a number here, another one for each session that t
 that cannot be used any more are given another one with their next packet. Fragments, and packets without
 ports, are known by their two addresses alone.
 
-A hub may say that it has no way to some addresses now (UNREACHED): flows to them go by another session, where
-one is with a hub that has not said so.
+A hub may say that it has no way to some addresses now (UNREACHED). Meanwhile flows to them go by another
+session, where one is with a hub that has not said so. They keep their own, as hubs with access lists know
+them there.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from lib import packet as ip
 from lib import packet_offload
 from lib.bounded_dict import BoundedDict
 from lib.packet import Buffer
+from lib.wire_unreached import COUNTS_SECONDS
 
 MAX_FLOWS = 16384
 """Flows that are remembered; past that the oldest is forgotten, and gets the preferred session again."""
-UNREACHED_SECONDS = 30.0
-"""How long a hub's word counts that it has no way to an address."""
 
 _PLAIN, _PLAIN_SIZE = Struct("!HBxHxxHxB2x12s").unpack_from, 26
 """A frame with an IPv4 packet without options: LEN, first byte, total length, fragment bits, protocol,
@@ -85,7 +85,7 @@ class Flows:
         before, _ = self._unreached.pop(session, (frozenset(), 0.0))
         there = frozenset(addresses)
         if there:
-            self._unreached[session] = there, now + UNREACHED_SECONDS
+            self._unreached[session] = there, now + COUNTS_SECONDS
         return there - before
 
     def tidy(self, now: float) -> None:
@@ -94,13 +94,12 @@ class Flows:
             del self._unreached[session]
 
     def _that_reaches(self, flow: bytes, session: int, others: Iterable[int]) -> int:
-        """The session that a flow has from now on: another one where its hub has no way to the address."""
+        """The session that a flow goes by: while its own has no way to the address, another one."""
         address = _destination(flow)
         if not self._is_unreached(session, address):
             return session
         for other in others:
             if not self._is_unreached(other, address):
-                self._sessions.remember(flow, other)
                 return other
         return session
 

@@ -102,7 +102,7 @@ class Paths:
 
     def follow(self, settings: ClientSettings) -> None:
         """Keep as many sessions as these settings want, from run() on."""
-        name = f"service {settings.name}"
+        name, before = f"service {settings.name}", len(self._slots)
         while len(self._slots) > settings.active:
             last = self._slots.pop()
             self._tasks.pop(last).kill(block=False)
@@ -118,6 +118,8 @@ class Paths:
             self._comparing = None
         for session, number in self._sessions.items():
             session.watch = self._watcher(number)
+            if before != len(self._slots) and session.hub.instance:
+                session.greet()  # whether there are several is in HELLO
         self._settle()
 
     def stop(self, wait: bool = True) -> None:

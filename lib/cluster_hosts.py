@@ -100,7 +100,7 @@ class Hosts:
         """Hubs that no link reaches now."""
         self._strangers: BoundedDict[tuple[bytes, str], Attachment] = BoundedDict(MAX_HOSTS)
         self._silences = Silences(self._heard_or_not)
-        self._tellings = Tellings()
+        self._tellings = Tellings(self._is_reached)
 
     # --- what forwarding asks
 
@@ -116,7 +116,6 @@ class Hosts:
             self.lost[hub] = None
         else:
             self.lost.pop(hub, None)
-            self._tellings.reached(hub)
         self.changed([place for place, there in self._attachments.items() if hub in there or not is_it])
 
     def elsewhere(self, namespace: Namespace) -> LinkedHosts:
@@ -147,8 +146,15 @@ class Hosts:
     def _pass(self, hub: str, attachment: Attachment, buffers: Sequence[Buffer]) -> None:
         """Send a run of whole frames to a hub; where no link reaches it, tell those whose they are."""
         if self.lost and hub in self.lost:
-            self._tellings.passing(hub, attachment.namespace, buffers)
+            self._tellings.passing(attachment, buffers)
         self.send(hub, attachment, buffers)
+
+    def _is_reached(self, place: Place) -> bool:
+        """Whether a host is here, or at a hub that a link reaches."""
+        namespace = self.domain.namespaces.get(place[0])
+        if namespace is not None and any(session.live for session in namespace.sessions_of(place[1])):
+            return True
+        return any(hub not in self.lost for hub in self.ways(place))
 
     def counts(self, hub: str) -> Traffic:
         """The counts of all hosts at a hub."""
@@ -199,7 +205,7 @@ class Hosts:
     def changed(self, places: Iterable[Place]) -> None:
         """Something is different about these hosts: flows are decided anew, sessions that have moved end."""
         outdated: set[Namespace] = set()
-        for place in in_steps(places):
+        for place in in_steps(places := list(places)):
             namespace_id, host = place
             self._end(place, self.ways(place))
             namespace = self.domain.namespaces.get(namespace_id)
@@ -217,6 +223,7 @@ class Hosts:
                         self._replaced(session, place, hub.name, "host name")
         for namespace in outdated:
             namespace.outdate()
+        self._tellings.changed(places)
 
     def _replaced(self, session: Attachment, place: Place, hub: str, what: str) -> None:
         """End a session here whose client, or another one of its name, has a newer one at another hub.
@@ -254,6 +261,7 @@ class Hosts:
         self.sessions += 1
         place = attachment.namespace.id, attachment.host
         self._end(place)
+        self._tellings.changed([place])
         self._silences.watch(attachment)
         self._tell(place, attachment)
 

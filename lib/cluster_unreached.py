@@ -10,23 +10,24 @@ sends to hosts of that other hub would be lost, though the second hub of the cli
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lib import framing, wire_unreached
 from lib import packet as ip
+from lib.acl import has_ports
 from lib.bounded_dict import BoundedDict
+from lib.cluster_places import Place
 from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
 from lib.packet import Buffer, Packet
 from lib.packet_offload import HEADER_SIZE
 from lib.route_table import falls_to
-from lib.service_scheduling import in_steps
 from lib.wire_control import MARK, Type
-from lib.wire_unreached import MAX_UNREACHED, Unreached
+from lib.wire_unreached import COUNTS_SECONDS, MAX_UNREACHED, Unreached
 
-MAX_TOLD = 1024
-"""Sessions of which it is remembered what they were told."""
+MAX_TOLD = 4096
+"""Sessions that are told; of more the others find out by themselves."""
 MOST_LOOKED_AT = 16
 """Packets of a run of which somebody is told, at most: they are mostly of one flow, or a few."""
 TOLD_SECONDS = 0.02
@@ -39,53 +40,85 @@ AGAIN_SECONDS = 1.0
 class _Told:
     """What one session was told."""
 
-    at: BoundedDict[bytes, tuple[str, float]] = field(default_factory=lambda: BoundedDict(MAX_UNREACHED))
-    """Address -> the hub that is not reached, and when the session was told of it."""
+    at: BoundedDict[bytes, tuple[Place, float]] = field(default_factory=lambda: BoundedDict(MAX_UNREACHED))
+    """Address -> its host, and when the session was told of it."""
     next: float = 0.0
 
 
 class Tellings:
     """The sessions of one hub, or of a worker, that were told."""
 
-    def __init__(self) -> None:
-        self._told: BoundedDict[Attachment, _Told] = BoundedDict(MAX_TOLD)
+    def __init__(self, is_reached: Callable[[Place], bool]) -> None:
+        """`is_reached` says whether a host is here, or at a hub that a link reaches."""
+        self._is_reached = is_reached
+        self._told: dict[Attachment, _Told] = {}
+        self._by_place: dict[Place, dict[Attachment, None]] = {}
+        """Host -> the sessions that were told of addresses of it, and may have been told otherwise since."""
+        self._tidied_at = 0.0
 
-    def passing(self, hub: str, namespace: Namespace, buffers: Sequence[Buffer]) -> None:
-        """Whole frames go to a hub that no link reaches, and to no other: tell those who have sent them."""
-        now = time.monotonic()
+    def passing(self, target: Attachment, buffers: Sequence[Buffer]) -> None:
+        """Whole frames go to a host at a hub that no link reaches: tell those who have sent them."""
+        now, place = time.monotonic(), (target.namespace.id, target.host)
         changed: dict[Attachment, _Told] = {}
         for packet in _packets(buffers):
-            for session in _senders(namespace, packet.source, now):
-                told = self._told.get(session)
+            gateways = _gateways(target.namespace, packet.destination, now)
+            if any(self._is_reached((target.namespace.id, name)) for name in gateways):
+                continue  # other flows to this address go there
+            for session in _senders(target, packet, now):
+                told = self._told.get(session) or self._made(session, now)
                 if told is None:
-                    told = _Told()
-                    self._told.remember(session, told)
-                _, since = told.at.get(packet.destination, ("", -AGAIN_SECONDS))
+                    continue
+                _, since = told.at.get(packet.destination, (place, -AGAIN_SECONDS))
                 if session in changed or (now >= told.next and now - since >= AGAIN_SECONDS):
-                    told.at.renew(packet.destination, (hub, now))
+                    told.at.renew(packet.destination, (place, now))
+                    self._by_place.setdefault(place, {})[session] = None
                     changed[session] = told
         for session, told in changed.items():
             told.next = now + TOLD_SECONDS
-            _tell(session, told)
+            _tell(session, told, now)
 
-    def reached(self, hub: str) -> None:
-        """A hub is reached again, or gone: tell those who were told otherwise."""
-        for session, told in in_steps(list(self._told.items())):
-            found = [address for address, (name, _) in told.at.items() if name == hub]
-            for address in found:
-                told.at.pop(address, None)
-            if found and session.is_here:
-                _tell(session, told)
+    def _made(self, session: Attachment, now: float) -> _Told | None:
+        """What is remembered of a session that was told nothing yet; None where there is no room."""
+        if len(self._told) >= MAX_TOLD:
+            if now - self._tidied_at >= AGAIN_SECONDS:
+                self._tidied_at = now
+                for other in [other for other, told in self._told.items() if not _fresh(told, now)]:
+                    self.forget(other)
+            if len(self._told) >= MAX_TOLD:
+                return None
+        told = self._told[session] = _Told()
+        return told
+
+    def changed(self, places: Iterable[Place]) -> None:
+        """Hosts are perhaps reached again: tell those who were told otherwise."""
+        changed: dict[Attachment, _Told] = {}
+        for place in places if self._by_place else ():
+            if place in self._by_place and self._is_reached(place):
+                for session in self._by_place.pop(place):
+                    told = changed[session] = self._told[session]
+                    for address in [address for address, (host, _) in told.at.items() if host == place]:
+                        del told.at[address]
+        for session, told in changed.items():
+            _tell(session, told, time.monotonic())
             if not told.at:
-                self._told.pop(session, None)
+                self.forget(session)
 
     def forget(self, session: Attachment) -> None:
         """A session has ended."""
-        self._told.pop(session, None)
+        if self._told.pop(session, None) is not None:
+            for place in [place for place, sessions in self._by_place.items() if session in sessions]:
+                del self._by_place[place][session]
+                if not self._by_place[place]:
+                    del self._by_place[place]
 
 
-def _tell(session: Attachment, told: _Told) -> None:
-    fields = wire_unreached.encode(Unreached(tuple(told.at)))
+def _fresh(told: _Told, now: float) -> list[bytes]:
+    """The addresses of which a session was told so lately that it still counts."""
+    return [address for address, (_, since) in told.at.items() if now - since < COUNTS_SECONDS]
+
+
+def _tell(session: Attachment, told: _Told, now: float) -> None:
+    fields = wire_unreached.encode(Unreached(tuple(_fresh(told, now))))
     session.sender.send([framing.encode(bytes([MARK, Type.UNREACHED]) + fields)])
 
 
@@ -103,11 +136,24 @@ def _packets(buffers: Sequence[Buffer]) -> list[Packet]:
     return found
 
 
-def _senders(namespace: Namespace, source: bytes, now: float) -> list[Attachment]:
-    """The sessions here that send from an address, of clients that want to know."""
-    route = namespace.route_to(source, now)
+def _gateways(namespace: Namespace, address: bytes, now: float) -> list[str]:
+    """The names of all hosts that packets to an address may go to."""
+    route = namespace.route_to(address, now)
     if not isinstance(route, tuple):
         return []
-    names = [name for group in (route[0], *falls_to(route[1], source)) for name in group.names]
-    sessions = [session for name in names for session in namespace.sessions_of(name)]
-    return [session for session in sessions if session.takes_unreached]
+    return [name for group in (route[0], *falls_to(route[1], address)) for name in group.names]
+
+
+def _senders(target: Attachment, packet: Packet, now: float) -> list[Attachment]:
+    """The sessions here that have sent a packet to a host, of clients that want to know."""
+    namespace, flow = target.namespace, packet.flow
+    names = _gateways(namespace, packet.source, now)
+    return [
+        session
+        for session in (session for name in names for session in namespace.sessions_of(name))
+        if session.takes_unreached
+        and (
+            target in (session.flows.get(flow), session.udp_flows.get(flow))
+            or not has_ports(packet)  # such flows are not always remembered
+        )
+    ]

@@ -14,6 +14,8 @@ from lib.errors import ProtocolError
 
 MAX_UNREACHED = 64
 """Addresses in an UNREACHED; more are not read."""
+COUNTS_SECONDS = 30.0
+"""How long it counts."""
 
 
 class Field(IntEnum):

@@ -262,6 +262,18 @@ def test_a_reload_changes_how_many_there_are(world: World) -> None:
     assert session.watch is not None
 
 
+def test_a_hub_is_told_whether_there_are_several(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start()
+    world.says("node-0")
+    greeted: list[str] = []
+    monkeypatch.setattr(ClientSession, "greet", lambda session: greeted.append(session.node.name))
+    world.paths.follow(world.settings)
+    assert greeted == [], "nothing has changed"
+    world.settings = replace(world.settings, active=1)
+    world.paths.follow(world.settings)
+    assert greeted == ["node-0"], "the other one has not said HELLO yet"
+
+
 def test_what_a_hub_has_no_way_to_goes_by_the_other_one(world: World) -> None:
     world.start()
     world.says("node-0")
@@ -273,7 +285,7 @@ def test_what_a_hub_has_no_way_to_goes_by_the_other_one(world: World) -> None:
     assert [fields["address"] for fields in world.said if "address" in fields] == ["10.0.0.2"]
     assert (world.goes(1), world.goes(2)) == (other, other)
     world.paths.unreached(world.by(home), ())
-    assert (world.goes(1), world.goes(3)) == (other, home), "a flow stays where it is"
+    assert (world.goes(1), world.goes(3)) == (home, home)
     world.by(home).sender.close("it has ended")
     world.until(lambda: home not in [path.session.node.name for path in world.paths.sessions])
     world.paths.unreached(world.by(other), (far,))

@@ -36,7 +36,7 @@ from lib.service_scheduling import Pauses
 from lib.service_supervisor import Task
 from lib.session_silence import QUIET_SECONDS, Flight
 from lib.settings_memory import LEAST_FAR_FLOWS
-from lib.wire_unreached import MAX_UNREACHED, Unreached
+from lib.wire_unreached import COUNTS_SECONDS, MAX_UNREACHED, Unreached
 from tests.support import packets as p
 from tests.support.routes import table
 
@@ -815,23 +815,84 @@ def test_a_client_is_told_where_no_link_leads(world: World, clock: SimpleNamespa
     assert told(one) == []
 
 
-def test_each_hub_s_addresses_are_forgotten_with_it(world: World, clock: SimpleNamespace) -> None:
+@pytest.mark.parametrize("comes", ["here", "to another hub", "its hub is gone"])
+def test_a_client_is_told_when_a_host_is_elsewhere(world: World, clock: SimpleNamespace, comes: str) -> None:
     one = world.join("host-1", BESIDE[0])
     one.takes_unreached = True
-    world.at("hub-2", "host-2", namespace=NAMESPACE)
+    world.at("hub-2", "host-2")
     world.hosts.unreachable("hub-2", True)
     pass_on(world, one, "10.0.0.2")
-    world.gone("hub-2", "host-2")
-    world.at("hub-3", "host-2", since=9)
-    world.hosts.unreachable("hub-3", True)
     clock.now += 0.1
     pass_on(world, one, "10.0.3.9")
     assert told(one) == [TWO, Unreached(TWO.addresses + THREE.addresses)]
-    world.hosts.unreachable("hub-2", False)
-    assert told(one) == [THREE]
+    if comes == "here":
+        world.join("host-2")
+        assert told(one) == [Unreached()]
+    elif comes == "to another hub":
+        world.at("hub-3", "host-2", since=9)
+        assert told(one) == [Unreached()]
+    else:
+        world.gone("hub-2", "host-2")
+        world.hosts.unreachable("hub-2", False)
+        assert told(one) == [], "nothing is reached that was not"
     world.domain.leave(one)
-    world.hosts.unreachable("hub-3", False)
+    world.hosts.unreachable("hub-2", False)
     assert told(one) == [], "its session has ended"
+
+
+def test_what_was_said_long_ago_is_not_said_again_with_something_else(
+    world: World, clock: SimpleNamespace
+) -> None:
+    one = world.join("host-1", BESIDE[0])
+    one.takes_unreached = True
+    world.at("hub-2", "host-2")
+    world.hosts.unreachable("hub-2", True)
+    pass_on(world, one, "10.0.0.2")
+    clock.now += COUNTS_SECONDS
+    pass_on(world, one, "10.0.3.9")
+    assert told(one) == [TWO, THREE]
+
+
+def test_an_address_with_another_gateway_that_is_reached_is_no_address_that_is_not(
+    world: World, clock: SimpleNamespace
+) -> None:
+    """Another flow to it may go there, and a hub beside this one may think of each flow otherwise."""
+    one = world.join("host-1", BESIDE[0])
+    one.takes_unreached = True
+    world.at("hub-2", "host-2")
+    world.join("host-3")
+    world.hosts.unreachable("hub-2", True)
+    for port in range(16):
+        clock.now += 0.1
+        pass_on(world, one, "10.0.3.9", port)
+    assert told(one) == []
+    assert {hub for hub, _, _ in world.linked} == {"hub-2"}, "some have gone there"
+
+
+def test_only_who_has_sent_a_packet_is_told(world: World, clock: SimpleNamespace) -> None:
+    one, other = world.join("host-1", BESIDE[0]), world.join("host-1", BESIDE[1])
+    one.takes_unreached = other.takes_unreached = True
+    world.at("hub-2", "host-2")
+    world.hosts.unreachable("hub-2", True)
+    pass_on(world, one, "10.0.0.2")
+    assert (told(one), told(other)) == ([TWO], [])
+
+
+def test_no_more_sessions_are_told_than_there_is_room_for(
+    world: World, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_unreached, "MAX_TOLD", 1)
+    one, other = world.join("host-1", BESIDE[0]), world.join("host-1", BESIDE[1])
+    one.takes_unreached = other.takes_unreached = True
+    world.at("hub-2", "host-2")
+    world.hosts.unreachable("hub-2", True)
+    for _ in range(3):
+        pass_on(world, one, "10.0.0.2")
+        pass_on(world, other, "10.0.0.2", 2)
+    assert (told(one), told(other)) == ([TWO], [])
+    clock.now += COUNTS_SECONDS
+    pass_on(world, other, "10.0.0.2", 2)
+    assert told(other) == [TWO], "there is room again"
 
 
 def test_who_has_another_hub_or_does_not_want_to_know_is_told_nothing(
