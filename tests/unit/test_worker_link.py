@@ -15,7 +15,7 @@ import gevent
 import gevent.socket
 import pytest
 
-from lib import framing, session_cost, worker_channel, worker_wire
+from lib import framing, session_cost, worker_channel, worker_link, worker_wire
 from lib.counters import Traffic
 from lib.errors import ProtocolError
 from lib.forward_drop_reasons import Reason
@@ -153,8 +153,9 @@ def test_what_has_come_stays_where_others_receive_while_something_is_heard() -> 
         assert four.frames[0] == (SPACE, frame(99, 1000))
 
 
-def test_how_far_to_go_is_heard_where_it_lies() -> None:
+def test_how_far_to_go_is_heard_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes often where a worker is slow. What else is said is copied out first, which ends a turn."""
+    monkeypatch.setattr(worker_link, "TURN_SECONDS", 10.0)  # however late a busy machine is
     with linked() as (one, other):
         one.link.send(SPACE, [frame(1)])
         one.link.tell([worker_wire.encode(WindowEnd(1 << 40))])
