@@ -18,7 +18,7 @@ both directions. A hub that no link reaches is passed over where a host has anot
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -202,10 +202,10 @@ class Hosts:
 
     # --- what the registry says
 
-    def changed(self, places: Iterable[Place]) -> None:
+    def changed(self, places: Collection[Place]) -> None:
         """Something is different about these hosts: flows are decided anew, sessions that have moved end."""
         outdated: set[Namespace] = set()
-        for place in in_steps(places := list(places)):
+        for place in in_steps(places):
             namespace_id, host = place
             self._end(place, self.ways(place))
             namespace = self.domain.namespaces.get(namespace_id)

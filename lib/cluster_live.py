@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
@@ -82,7 +82,7 @@ class FarHosts(Protocol):
     def unreachable(self, hub: str, is_it: bool) -> None:
         """A link with a hub has been lost or cannot be had, or is there again."""
 
-    def changed(self, places: Iterable[Place]) -> None:
+    def changed(self, places: Collection[Place]) -> None:
         """The registry says something else about these hosts."""
 
     def look_at_clock(self, ahead: float) -> None:

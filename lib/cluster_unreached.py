@@ -13,21 +13,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lib import framing, wire_unreached
-from lib import packet as ip
+from lib import framing, wire_control
 from lib.acl import has_ports
 from lib.bounded_dict import BoundedDict
+from lib.capture_fate import packet_of
 from lib.cluster_places import Place
-from lib.forward_drop_reasons import Reason
 from lib.namespace import Attachment, Namespace
 from lib.packet import Buffer, Packet
-from lib.packet_offload import HEADER_SIZE
-from lib.route_table import falls_to
-from lib.wire_control import MARK, Type
+from lib.route_table import all_names
 from lib.wire_unreached import COUNTS_SECONDS, MAX_UNREACHED, Unreached
 
 MAX_TOLD = 4096
-"""Sessions that are told; of more the others find out by themselves."""
+"""Sessions that are told; others are not while there is no room."""
 MOST_LOOKED_AT = 16
 """Packets of a run of which somebody is told, at most: they are mostly of one flow, or a few."""
 TOLD_SECONDS = 0.02
@@ -118,8 +115,8 @@ def _fresh(told: _Told, now: float) -> list[bytes]:
 
 
 def _tell(session: Attachment, told: _Told, now: float) -> None:
-    fields = wire_unreached.encode(Unreached(tuple(_fresh(told, now))))
-    session.sender.send([framing.encode(bytes([MARK, Type.UNREACHED]) + fields)])
+    content = wire_control.encode_unreached(Unreached(tuple(_fresh(told, now))))
+    session.sender.send([framing.encode(content)])
 
 
 def _packets(buffers: Sequence[Buffer]) -> list[Packet]:
@@ -129,8 +126,8 @@ def _packets(buffers: Sequence[Buffer]) -> list[Packet]:
         data, at = memoryview(buffer), 0
         while at + 2 < len(data) and len(found) < MOST_LOOKED_AT:
             begin, end = at + 2, at + 2 + (data[at] << 8 | data[at + 1])
-            packet = ip.parse(data, begin + HEADER_SIZE * (data[begin] >> 4 == 0), end)
-            if not isinstance(packet, Reason):
+            _, packet = packet_of(data, begin, end)
+            if packet is not None:
                 found.append(packet)
             at = end
     return found
@@ -139,9 +136,7 @@ def _packets(buffers: Sequence[Buffer]) -> list[Packet]:
 def _gateways(namespace: Namespace, address: bytes, now: float) -> list[str]:
     """The names of all hosts that packets to an address may go to."""
     route = namespace.route_to(address, now)
-    if not isinstance(route, tuple):
-        return []
-    return [name for group in (route[0], *falls_to(route[1], address)) for name in group.names]
+    return all_names(*route, address) if isinstance(route, tuple) else []
 
 
 def _senders(target: Attachment, packet: Packet, now: float) -> list[Attachment]:

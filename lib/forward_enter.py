@@ -23,7 +23,7 @@ from lib.packet_headers import is_router_error
 from lib.packet_offload import HEADER_SIZE
 from lib.packet_text import head_of_frame
 from lib.plugin_cache import Unresolved
-from lib.route_table import falls_to
+from lib.route_table import all_names
 
 
 def enter(stranger: Attachment, frames: Iterable[bytes], now: float) -> None:
@@ -199,10 +199,8 @@ def _host_there(namespace: Namespace, hub: str, address: bytes, now: float) -> A
     route, elsewhere = namespace.route_to(address, now), namespace.elsewhere
     if elsewhere is None or not isinstance(route, tuple):
         return route if isinstance(route, Unresolved) else None
-    group, table = route
-    groups = (group, *falls_to(table, address)) if group.fall_through else (group,)
     state = None
-    for name in dict.fromkeys(name for one in groups for name in one.names):
+    for name in all_names(*route, address):
         found = elsewhere.at(name, hub, now)
         if isinstance(found, Attachment):
             return found

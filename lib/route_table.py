@@ -243,6 +243,12 @@ class RouteTable:
         return len(rows)
 
 
+def all_names(group: Group, table: object, address: bytes) -> list[str]:
+    """The gateways of a route to an address and of those that it falls through to, in order, each once."""
+    groups = (group, *falls_to(table, address)) if group.fall_through else (group,)
+    return list(dict.fromkeys(name for one in groups for name in one.names))
+
+
 def falls_to(table: object, address: bytes) -> Iterator[Group]:
     """The gateways of ever shorter prefixes for an address, as long as each route falls through to the next.
 

@@ -1,7 +1,6 @@
 """Control frames between tunrouters: HELLO, PING, PONG, DRAIN, ADVICE, LANE and more (PROTOCOL.md).
 
-Knows: the layout of a control frame and of each message; of SETTINGS (push_settings) and UNREACHED
-(wire_unreached) only the type.
+Knows: the layout of a control frame and of each message, but of SETTINGS and UNREACHED only the type.
 Refuses to know: when to send one, and what a capability changes (session_sender, forward).
 
      0      1      2      3
@@ -295,6 +294,11 @@ def encode_lane(lane: Lane) -> bytes:
 def encode_window(window: Window) -> bytes:
     """A WINDOW as the content of a frame."""
     return bytes([MARK, Type.WINDOW]) + wire_fields.encode([(UPTO, struct.pack("!Q", window.upto))])
+
+
+def encode_unreached(unreached: Unreached) -> bytes:
+    """An UNREACHED as the content of a frame."""
+    return bytes([MARK, Type.UNREACHED]) + wire_unreached.encode(unreached)
 
 
 def encode_settings(fields: bytes) -> bytes:

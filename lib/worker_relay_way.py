@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from lib import hub_resolve
-from lib import packet as ip
 from lib.bounded_dict import BoundedDict
+from lib.capture_fate import packet_of
 from lib.cluster_hosts import LINK, Hosts
 from lib.cluster_places import Place
 from lib.counters import Traffic
@@ -24,10 +24,10 @@ from lib.hub_drain import RELEASED_SECONDS
 from lib.hub_turn import Owner
 from lib.namespace import Attachment, Namespace
 from lib.packet import Buffer
-from lib.packet_offload import HEADER_SIZE, count_packets
+from lib.packet_offload import count_packets
 from lib.packet_text import head_of_frame
 from lib.plugin_cache import Unresolved
-from lib.route_table import falls_to
+from lib.route_table import all_names
 from lib.worker_link import WorkerLink
 from lib.worker_registry import Others
 
@@ -132,10 +132,8 @@ class WayIn:
     ) -> str | Reason | None:
         """The name of the worker for whole frames, "" for any; why they are dropped; None where they wait."""
         namespace = self._namespace(sender.namespace.id)
-        begin, first = start + 2, start + 2 + (data[start] << 8 | data[start + 1])
-        begin += HEADER_SIZE * (first > begin and data[begin] >> 4 == 0)
-        packet = ip.parse(data, begin, first)
-        if namespace is None or isinstance(packet, Reason):
+        _, packet = packet_of(data, start + 2, start + 2 + (data[start] << 8 | data[start + 1]))
+        if namespace is None or packet is None:
             return ""
         route = namespace.route_to(packet.destination, now)
         is_foreign = not is_icmp(data, start + 2) and self._is_foreign(sender, namespace, packet.source, now)
@@ -166,9 +164,7 @@ class WayIn:
             return False
         if found is None:
             return True
-        group, table = found
-        groups = (group, *falls_to(table, source)) if group.fall_through else (group,)
-        names = {name for one in groups for name in one.names}
+        names = all_names(*found, source)
         return not any(self._is_at(sender.peer, (namespace.id, name)) for name in names)
 
     def _namespace(self, key: bytes) -> Namespace | None:

@@ -8,7 +8,7 @@ other hubs (worker_entrypoint).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ class WorkerHosts(Hosts):
         self._forget((attachment.namespace.id, attachment.host))
         super().entered(attachment)
 
-    def changed(self, places: Iterable[Place]) -> None:
+    def changed(self, places: Collection[Place]) -> None:
         """Something is different about these hosts: one that has come to another worker is at no hub."""
         places = list(places)
         for place in in_steps(places):

@@ -518,7 +518,7 @@ def test_a_hub_with_very_many_hosts_that_goes_holds_up_nobody(world: World) -> N
 
     spawned = gevent.spawn(others)
     world.join("host-1")
-    world.hosts.changed((NAMESPACE, f"host-{number}") for number in range(30_000))
+    world.hosts.changed([(NAMESPACE, f"host-{number}") for number in range(30_000)])
     spawned.kill()
     assert turns > 5
 
@@ -787,12 +787,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return made
 
 
+def joined(world: World, instance: bytes = BESIDE[0]) -> Attachment:
+    """A session of host-1 here, whose client has another one and wants to know what this hub does not reach."""
+    made = world.join("host-1", instance)
+    made.takes_unreached = True
+    return made
+
+
+def lose_host_2(world: World) -> None:
+    """host-2 is at a hub that no link reaches any more."""
+    world.at("hub-2", "host-2")
+    world.hosts.unreachable("hub-2", True)
+
+
 TWO, THREE = (Unreached((bytes([10, 0, 0, 2]),)), Unreached((bytes([10, 0, 3, 9]),)))
 
 
 def test_a_client_is_told_where_no_link_leads(world: World, clock: SimpleNamespace) -> None:
-    one = world.join("host-1", BESIDE[0])
-    one.takes_unreached = True
+    one = joined(world)
     world.at("hub-2", "host-2")
     pass_on(world, one, "10.0.0.2")
     assert told(one) == []
@@ -817,10 +829,8 @@ def test_a_client_is_told_where_no_link_leads(world: World, clock: SimpleNamespa
 
 @pytest.mark.parametrize("comes", ["here", "to another hub", "its hub is gone"])
 def test_a_client_is_told_when_a_host_is_elsewhere(world: World, clock: SimpleNamespace, comes: str) -> None:
-    one = world.join("host-1", BESIDE[0])
-    one.takes_unreached = True
-    world.at("hub-2", "host-2")
-    world.hosts.unreachable("hub-2", True)
+    one = joined(world)
+    lose_host_2(world)
     pass_on(world, one, "10.0.0.2")
     clock.now += 0.1
     pass_on(world, one, "10.0.3.9")
@@ -843,10 +853,8 @@ def test_a_client_is_told_when_a_host_is_elsewhere(world: World, clock: SimpleNa
 def test_what_was_said_long_ago_is_not_said_again_with_something_else(
     world: World, clock: SimpleNamespace
 ) -> None:
-    one = world.join("host-1", BESIDE[0])
-    one.takes_unreached = True
-    world.at("hub-2", "host-2")
-    world.hosts.unreachable("hub-2", True)
+    one = joined(world)
+    lose_host_2(world)
     pass_on(world, one, "10.0.0.2")
     clock.now += COUNTS_SECONDS
     pass_on(world, one, "10.0.3.9")
@@ -857,11 +865,9 @@ def test_an_address_with_another_gateway_that_is_reached_is_no_address_that_is_n
     world: World, clock: SimpleNamespace
 ) -> None:
     """Another flow to it may go there, and a hub beside this one may think of each flow otherwise."""
-    one = world.join("host-1", BESIDE[0])
-    one.takes_unreached = True
-    world.at("hub-2", "host-2")
+    one = joined(world)
     world.join("host-3")
-    world.hosts.unreachable("hub-2", True)
+    lose_host_2(world)
     for port in range(16):
         clock.now += 0.1
         pass_on(world, one, "10.0.3.9", port)
@@ -870,10 +876,8 @@ def test_an_address_with_another_gateway_that_is_reached_is_no_address_that_is_n
 
 
 def test_only_who_has_sent_a_packet_is_told(world: World, clock: SimpleNamespace) -> None:
-    one, other = world.join("host-1", BESIDE[0]), world.join("host-1", BESIDE[1])
-    one.takes_unreached = other.takes_unreached = True
-    world.at("hub-2", "host-2")
-    world.hosts.unreachable("hub-2", True)
+    one, other = joined(world), joined(world, BESIDE[1])
+    lose_host_2(world)
     pass_on(world, one, "10.0.0.2")
     assert (told(one), told(other)) == ([TWO], [])
 
@@ -882,10 +886,8 @@ def test_no_more_sessions_are_told_than_there_is_room_for(
     world: World, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_unreached, "MAX_TOLD", 1)
-    one, other = world.join("host-1", BESIDE[0]), world.join("host-1", BESIDE[1])
-    one.takes_unreached = other.takes_unreached = True
-    world.at("hub-2", "host-2")
-    world.hosts.unreachable("hub-2", True)
+    one, other = joined(world), joined(world, BESIDE[1])
+    lose_host_2(world)
     for _ in range(3):
         pass_on(world, one, "10.0.0.2")
         pass_on(world, other, "10.0.0.2", 2)
@@ -913,10 +915,8 @@ def test_who_has_another_hub_or_does_not_want_to_know_is_told_nothing(
 def test_a_client_that_tries_everything_is_told_at_a_bounded_rate_and_size(
     world: World, clock: SimpleNamespace
 ) -> None:
-    one = world.join("host-1", BESIDE[0])
-    one.takes_unreached = True
-    world.at("hub-2", "host-2")
-    world.hosts.unreachable("hub-2", True)
+    one = joined(world)
+    lose_host_2(world)
     for number in range(250):
         clock.now += 0.001
         pass_on(world, one, f"10.0.3.{number}")
