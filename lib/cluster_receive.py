@@ -35,8 +35,8 @@ MAX_SOURCES, MAX_NAMESPACES = 4096, 256
 """Sources of one namespace, and namespaces, that are remembered of a hub."""
 MOST_JUDGED = 32
 """Frames of a dear host that are judged at once, in a turn of the share."""
-LONG_FRAME, SMALL_PIECE = 4096, 30 * MOST_LOOKED
-"""Bytes of a frame that is not one of very many, and of a piece of others, for MOST_LOOKED frames at most."""
+SMALL_PIECE = 30 * MOST_LOOKED
+"""Bytes of a piece where no long frame comes first, for MOST_LOOKED frames at most."""
 LEAST_FRAME = 22
 """Bytes of the smallest frame that is a packet. A superpacket costs no more to drop than a packet."""
 
@@ -296,7 +296,8 @@ class Receiver(Unhurried):
         out, taps, traffic = self._owner.output, self._owner.taps, attachment.traffic
         until, most = now + TURN_SECONDS, traffic.received_packets + MOST_LOOKED
         while True:
-            piece = min(end, start + (hub_turn.PIECE if data[start] << 8 >= LONG_FRAME else SMALL_PIECE))
+            is_long = data[start] << 8 >= hub_turn.LONG_FRAME
+            piece = min(end, start + (hub_turn.LONG_PIECE if is_long else SMALL_PIECE))
             if taps.on:
                 stop = capture_watch.scan(attachment, data, view, start, piece, now, out, taps, 0)
             else:

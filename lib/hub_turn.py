@@ -18,8 +18,11 @@ from lib.service_scheduling import Pauses
 from lib.service_slice import TIME_SLICE
 from lib.session_cost import TURN_SECONDS, Cost
 
-PIECE, JUDGED = 1 << 17, 16
-"""Bytes, and frames that are not of known flows, between two looks at the clock."""
+PIECE, LONG_PIECE, JUDGED = 1 << 17, 1 << 19, 16
+"""Bytes between two looks at the clock, those where a long frame comes first, and frames that are not of known
+flows. What one piece has for a receiver goes in one buffer, and TLS would have to copy two into one."""
+LONG_FRAME = 4096
+"""Bytes of a frame that is not one of very many."""
 
 
 class Owner(hub_resolve.Owner, Protocol):
@@ -99,7 +102,7 @@ def sort(
     began = now = time.monotonic()
     stop = start
     while True:
-        piece = min(end, stop + PIECE)
+        piece = min(end, stop + (LONG_PIECE if data[stop] << 8 >= LONG_FRAME else PIECE))
         if taps.on:
             stop = capture_watch.scan(attachment, data, view, stop, piece, now, out, taps, JUDGED)
         else:

@@ -82,6 +82,9 @@ class Window:
         much. `trip` gives the least seconds there and back.
         """
         before = self.most
+        if not before and received - self._bytes > (now - self._since) * self._kernels / MOST_SECONDS:
+            self._begin(received, now, spent)  # it is read so fast that there is nothing to look at
+            return None
         is_used = before > 0 and self._told - received < before - before // 4
         self._was_used |= is_used and self._told > 0
         if not is_full:
@@ -112,6 +115,10 @@ class Window:
         if busy >= KNOWN_SECONDS:
             most = min(most, int(size / busy * (MOST_SECONDS + SLACK * self._trip)))
         self.most = max(LEAST, most) if most < self._kernels else 0
+        self._begin(received, now, spent)
+
+    def _begin(self, received: int, now: float, spent: float) -> None:
+        """Begin to look at what the window is thought over by next."""
         self._since, self._bytes, self._spent, self._least = now, received, spent, -1
         self._was_used = False
 

@@ -52,8 +52,9 @@ QUEUE_BYTES, QUEUE_SECONDS = 4 << 20, 1.0
 RUN_BYTES = 192 << 10
 """Bytes that are taken from the queue at a time."""
 BUFFER_BYTES = 1 << 20
-"""What the kernel takes without a wait: several runs, so that two processes need not take turns for each. A
-window as large as this is none: to say ever again how far to go would wake the other one for nothing."""
+"""What the kernel takes without a wait: several runs, so that two processes need not take turns for each."""
+NO_WINDOW = BUFFER_BYTES // 2
+"""A window as large as this is none: to say ever again how far to go would wake the other one for nothing."""
 MEASURE_SECONDS, OLD_SECONDS = 0.02, 1.0
 """Seconds over which it is measured how fast the queue drains: at least, and at most."""
 TURN_SECONDS = 0.001
@@ -119,7 +120,7 @@ class WorkerLink:
         taken."""
         self._written = self._received = 0
         """Bytes since the link began."""
-        self._window, self._allowed = Window(BUFFER_BYTES), Allowed(lambda: self._written)
+        self._window, self._allowed = Window(NO_WINDOW), Allowed(lambda: self._written)
         self._measured = 0.0, 0
         """When it was last measured how fast the queue drains, and how much had been written then."""
         self._writer: gevent.Greenlet | None = None

@@ -132,6 +132,26 @@ def test_where_the_kernel_takes_little_a_link_that_is_read_fast_is_told_nothing(
     assert link.late(2e7, 0.5) < 2 * MOST_SECONDS
 
 
+def test_a_link_that_is_read_fast_is_not_looked_at() -> None:
+    link = Link(0.0, kernels=1 << 20, none=1 << 19)
+    link.run(5e8, 0.1)
+    now, received, looks = link.now, int(link.received), list[int]()
+
+    def unread() -> int:
+        looks.append(1)
+        return 1 << 19
+
+    for _ in range(100):
+        now, received = now + 0.001, received + 150_000  # 150 MB/s
+        assert link.window.look(received, now, link.now, True, unread, lambda: 0.0) is None
+    assert not looks
+    for _ in range(100):
+        now, received = now + 0.001, received + 100_000
+        link.window.look(received, now, link.now, True, unread, lambda: 0.0)
+    assert looks
+    assert 0 < link.window.most < 1 << 19
+
+
 def test_a_window_without_a_bound_is_said_once() -> None:
     window, told, received = Window(), list[int](), 0
     for number in range(1, 60):
