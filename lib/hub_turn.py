@@ -19,8 +19,8 @@ from lib.service_slice import TIME_SLICE
 from lib.session_cost import TURN_SECONDS, Cost
 
 PIECE, LONG_PIECE, JUDGED = 1 << 17, 1 << 19, 16
-"""Bytes between two looks at the clock, those where a long frame comes first, and frames that are not of known
-flows. What one piece has for a receiver goes in one buffer, and TLS would have to copy two into one."""
+"""Bytes between two looks at the clock, those where a long frame comes first, and frames that are not of
+known flows. What one piece has for a receiver goes in one buffer, and TLS would have to copy two into one."""
 LONG_FRAME = 4096
 """Bytes of a frame that is not one of very many."""
 
