@@ -296,8 +296,7 @@ class Receiver(Unhurried):
         out, taps, traffic = self._owner.output, self._owner.taps, attachment.traffic
         until, most = now + TURN_SECONDS, traffic.received_packets + MOST_LOOKED
         while True:
-            is_long = data[start] << 8 >= hub_turn.LONG_FRAME
-            piece = min(end, start + (hub_turn.LONG_PIECE if is_long else SMALL_PIECE))
+            piece = hub_turn.piece_end(data, start, end, SMALL_PIECE)
             if taps.on:
                 stop = capture_watch.scan(attachment, data, view, start, piece, now, out, taps, 0)
             else:

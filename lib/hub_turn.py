@@ -65,6 +65,11 @@ def scan(
     return stop
 
 
+def piece_end(data: bytearray, start: int, end: int, size: int) -> int:
+    """Where the piece ends that begins at `start`: after `size` bytes, unless a long frame comes first."""
+    return min(end, start + (LONG_PIECE if data[start] << 8 >= LONG_FRAME else size))
+
+
 def account(out: Output, cost: Cost | None) -> None:
     """Count in an account, if there is one, what a turn has passed on, and begin to count anew."""
     if cost is not None:
@@ -102,7 +107,7 @@ def sort(
     began = now = time.monotonic()
     stop = start
     while True:
-        piece = min(end, stop + (LONG_PIECE if data[stop] << 8 >= LONG_FRAME else PIECE))
+        piece = piece_end(data, stop, end, PIECE)
         if taps.on:
             stop = capture_watch.scan(attachment, data, view, stop, piece, now, out, taps, JUDGED)
         else:

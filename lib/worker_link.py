@@ -100,6 +100,7 @@ class WorkerLink:
         self.name = name
         self._sock = _OriginalSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
+        self._unread = partial(stream_figures.unread, self._sock)
         stream_options.size_buffer(self._sock, socket.SO_SNDBUF, BUFFER_BYTES)
         self.receiver, self._told, self._drops = receiver, told, drops
         self._used: dict[Receiver, None] = {}
@@ -278,8 +279,7 @@ class WorkerLink:
         """Say how far the other worker may go, where that is due."""
         window, spent, is_full = self._window, self._cost.spent, self._cost.long
         if is_full or window.most:
-            unread = partial(stream_figures.unread, self._sock)
-            upto = window.look(self._received, time.monotonic(), spent, is_full, unread, _no_trip)
+            upto = window.look(self._received, time.monotonic(), spent, is_full, self._unread, _no_trip)
             if upto is not None:
                 self.tell([worker_wire.encode(WindowEnd(upto))])
 

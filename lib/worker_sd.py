@@ -138,7 +138,6 @@ class WorkerHosts(Hosts):
 
     def changed(self, places: Collection[Place]) -> None:
         """Something is different about these hosts: one that has come to another worker is at no hub."""
-        places = list(places)
         for place in in_steps(places):
             if self.registry.where(place):
                 self._forget(place)
